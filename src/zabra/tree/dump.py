@@ -1,0 +1,130 @@
+"""A tree as snapshot bytes, taken piece by piece while writes go on.
+
+Apache's snapshots are fuzzy: nodes are written as they are when the walk reaches them, so a replay has to repair what
+changed meanwhile (ZOOKEEPER-3144, 3145, 3306, 3642 and their kin). This dump is point in time: it shows the tree exactly
+as it was when the dump was made, at one zxid and one digest.
+
+How: every install calls :meth:`Dump.before_change` with the node it is about to replace or remove. If the dump has not
+written that node yet it keeps the reference, which costs nothing since installed nodes never change. New nodes carry the
+dump's number as their mark, so the walk passes them by. Kept nodes are written at the end, in the order they were kept;
+a delete reports the parent before the child, so parents still precede children in the file.
+
+Memory: one reference for each node changed while the dump runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from zabra.tree.node import Node
+from zabra.wire.records_data import encode_acl
+
+if TYPE_CHECKING:
+    from zabra.tree.tree import DataTree
+
+_INT: Final = Struct(">i")
+_SESSION: Final = Struct(">qi")
+_LONG: Final = Struct(">q")
+_pack_int = _INT.pack
+
+
+class Dump:
+    """One running dump. At most one at a time; :meth:`close` or the last chunk detaches it from the tree."""
+
+    def __init__(self, tree: DataTree, sessions: dict[int, int]) -> None:
+        """``sessions`` maps session id to timeout in ms, as of now."""
+        assert tree.dump is None, "one dump at a time"
+        self._tree = tree
+        tree.dump_number += 1
+        self._number = tree.dump_number
+        tree.dump = self
+        #: State the dump shows.
+        self.zxid = tree.last_zxid
+        self.digest = tree.digest
+        self.node_count = tree.node_count
+        self._acl_keys = tree.acls.keys()
+        self._kept: dict[bytes, Node] = {}
+        self._head: bytes | None = self._encode_head(sessions)
+        self._walk: Iterator[tuple[bytes, Node]] | None = self._walk_nodes()
+
+    def _encode_head(self, sessions: dict[int, int]) -> bytes:
+        parts = [_INT.pack(len(sessions))]
+        parts += [_SESSION.pack(id_, timeout) for id_, timeout in sessions.items()]
+        parts.append(_INT.pack(len(self._acl_keys)))
+        for acl, key in self._acl_keys.items():
+            parts += (_LONG.pack(key), encode_acl(acl))
+        return b"".join(parts)
+
+    def before_change(self, path: bytes, node: Node) -> None:
+        """Keep ``node`` if the walk has not written it yet."""
+        if node.mark != self._number:
+            node.mark = self._number
+            self._kept[path] = node
+
+    def next_chunk(self, max_nodes: int) -> bytes:
+        """The next bytes, of at most ``max_nodes`` nodes; empty once everything was given."""
+        parts: list[bytes] = []
+        if self._head is not None:
+            parts.append(self._head)
+            self._head = None
+        walk = self._walk
+        if walk is None:
+            return b""
+        keys = self._acl_keys
+        for path, node in walk:
+            data = node.data
+            key = keys.get(node.acl, -1)
+            if path == b"/":
+                path = b""
+            if data is None:
+                parts += (_pack_int(len(path)), path, b"\xff\xff\xff\xff", _LONG.pack(key), node.persisted())
+            else:
+                parts += (_pack_int(len(path)), path, _pack_int(len(data)), data, _LONG.pack(key), node.persisted())
+            max_nodes -= 1
+            if max_nodes <= 0:
+                break
+        else:
+            parts.append(b"\x00\x00\x00\x01/")
+            self.close()
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Detach from the tree; the rest is not written."""
+        if self._tree.dump is self:
+            self._tree.dump = None
+        self._walk = None
+        self._kept = {}
+
+    def _walk_nodes(self) -> Iterator[tuple[bytes, Node]]:
+        number = self._number
+        nodes = self._tree.nodes
+        # Directories still to list. A removed directory had no child left that the dump does not keep.
+        stack = [b"/"]
+        root = nodes[b"/"]
+        if root.mark != number:
+            root.mark = number
+            yield b"/", root
+        else:
+            yield b"/", self._kept.pop(b"/")
+        while stack:
+            base = stack.pop()
+            directory = nodes.get(base)
+            if directory is None or not directory.children:
+                continue
+            prefix = base if base == b"/" else base + b"/"
+            for name in list(directory.children):
+                path = prefix + name
+                node = nodes.get(path)
+                if node is None:
+                    continue
+                if node.mark != number:
+                    node.mark = number
+                    yield path, node
+                if node.children:
+                    stack.append(path)
+        kept = self._kept
+        while kept:
+            path = next(iter(kept))
+            yield path, kept.pop(path)

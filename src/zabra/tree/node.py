@@ -1,0 +1,188 @@
+"""[hot] One znode, and the arithmetic of its stat and digest.
+
+A node keeps the 68 bytes of its client ``Stat`` packed: a read only joins bytes, a write repacks them once, and a
+million nodes need half the memory that ten boxed integers would take. Installed nodes are replaced by a write, never
+changed in place; that makes a pending write, a rollback and a point-in-time dump the same thing: a reference.
+
+Layouts (big-endian):
+  client stat   czxid mzxid ctime mtime : 4 long, version cversion aversion : 3 int, ephemeralOwner : long,
+                dataLength numChildren : 2 int, pzxid : long                                   = 68 bytes
+  persisted     czxid mzxid ctime mtime : 4 long, version cversion aversion : 3 int,
+                ephemeralOwner pzxid : 2 long                                                  = 60 bytes
+  digest input  czxid mzxid pzxid ctime mtime : 5 long, version cversion aversion : 3 int,
+                ephemeralOwner : long                                                          = 60 bytes
+The stored cversion counts creates; clients see ``2 * cversion - numChildren`` (``DataNode.copyStat``). The stored
+ephemeralOwner of containers and TTL nodes is a marker that clients see as 0.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+from zlib import crc32
+
+from zabra.wire.records_data import Acl
+
+STAT: Final = Struct(">qqqqiiiqiiq")
+PERSISTED: Final = Struct(">qqqqiiiqq")
+_DIGEST: Final = Struct(">qqqqqiiiq")
+
+OPEN_ACL: Final[Acl] = ((31, "world", "anyone"),)
+READ_ACL: Final[Acl] = ((1, "world", "anyone"),)
+#: Version of the digest algorithm (``DigestCalculator.DIGEST_VERSION``).
+DIGEST_VERSION: Final = 2
+
+_pack_stat = STAT.pack
+_unpack_stat = STAT.unpack
+_pack_digest = _DIGEST.pack
+_pack_persisted = PERSISTED.pack
+
+
+class Node:
+    """A znode as installed in the tree, or as it will be once a pending write commits."""
+
+    __slots__ = ("acl", "children", "cversion", "data", "digest", "mark", "owner", "stat")
+
+    def __init__(self, data: bytes | None, stat: bytes, acl: Acl, owner: int, cversion: int, digest: int) -> None:
+        self.data = data
+        #: The client ``Stat``, 68 bytes.
+        self.stat = stat
+        #: Interned by the tree's ACL table; open nodes share one tuple, so ``is OPEN_ACL`` is the fast check.
+        self.acl = acl
+        #: Stored ephemeralOwner: 0, a session id, or a container or TTL marker.
+        self.owner = owner
+        #: Stored cversion: creates below this node, ever.
+        self.cversion = cversion
+        #: Digest of path, data and stat; 0 for everything below /zookeeper.
+        self.digest = digest
+        #: Names of the children; belongs to the installed node and moves to its successor.
+        self.children: dict[bytes, None] | None = None
+        #: Number of the last dump that knows this node, see :class:`zabra.tree.dump.Dump`.
+        self.mark = 0
+
+    @property
+    def czxid(self) -> int:
+        """Zxid of the creation."""
+        return int.from_bytes(self.stat[0:8], "big", signed=True)
+
+    @property
+    def mzxid(self) -> int:
+        """Zxid of the last setData."""
+        return int.from_bytes(self.stat[8:16], "big", signed=True)
+
+    @property
+    def mtime(self) -> int:
+        """Wall clock of the last setData in ms."""
+        return int.from_bytes(self.stat[24:32], "big", signed=True)
+
+    @property
+    def version(self) -> int:
+        """Data version."""
+        return int.from_bytes(self.stat[32:36], "big", signed=True)
+
+    @property
+    def aversion(self) -> int:
+        """ACL version."""
+        return int.from_bytes(self.stat[40:44], "big", signed=True)
+
+    @property
+    def child_count(self) -> int:
+        """Number of children; of a pending node, as it will be."""
+        return int.from_bytes(self.stat[56:60], "big")
+
+    @property
+    def pzxid(self) -> int:
+        """Zxid of the last create or delete of a direct child."""
+        return int.from_bytes(self.stat[60:68], "big", signed=True)
+
+    def persisted(self) -> bytes:
+        """The 60 bytes of ``StatPersisted`` as snapshots hold them."""
+        czxid, mzxid, ctime, mtime, version, _, aversion, _, _, _, pzxid = _unpack_stat(self.stat)
+        return _pack_persisted(czxid, mzxid, ctime, mtime, version, self.cversion, aversion, self.owner, pzxid)
+
+
+def wrap32(value: int) -> int:
+    """``value`` as a Java ``int``: versions and counters wrap around."""
+    return (value + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+
+
+def digest_of(path: bytes, node: Node) -> int:
+    """The digest of one node (``DigestCalculator.calculateDigest``): CRC-32 of path, data and stat; the root's path is empty."""
+    if path.startswith(b"/zookeeper/"):
+        return 0
+    czxid, mzxid, ctime, mtime, version, _, aversion, _, _, _, pzxid = _unpack_stat(node.stat)
+    tail = _pack_digest(czxid, mzxid, pzxid, ctime, mtime, version, node.cversion, aversion, node.owner)
+    return crc32(tail, crc32(node.data or b"", crc32(path if path != b"/" else b"")))
+
+
+def after_set_data(node: Node, path: bytes, data: bytes | None, version: int, zxid: int, time_ms: int) -> Node:
+    """The node as a setData leaves it."""
+    czxid, _, ctime, _, _, cversion, aversion, shown, _, count, pzxid = _unpack_stat(node.stat)
+    stat = _pack_stat(
+        czxid, zxid, ctime, time_ms, version, cversion, aversion, shown, len(data) if data else 0, count, pzxid
+    )
+    stored = node.cversion
+    owner = node.owner
+    new = Node(data, stat, node.acl, owner, stored, 0)
+    # A zero digest nearly always means "below /zookeeper"; testing it first spares the prefix test (60 ns of a write).
+    if node.digest or not path.startswith(b"/zookeeper/"):
+        if path == b"/":
+            path = b""
+        new.digest = crc32(
+            _pack_digest(czxid, zxid, pzxid, ctime, time_ms, version, stored, aversion, owner),
+            crc32(data, crc32(path)) if data else crc32(path),
+        )
+    return new
+
+
+def after_set_acl(node: Node, path: bytes, acl: Acl, aversion: int) -> Node:
+    """The node as a setACL leaves it; ``acl`` need not be interned yet."""
+    fields = list(_unpack_stat(node.stat))
+    fields[6] = aversion
+    new = Node(node.data, _pack_stat(*fields), acl, node.owner, node.cversion, 0)
+    new.digest = digest_of(path, new)
+    return new
+
+
+def new_node(path: bytes, data: bytes | None, acl: Acl, owner: int, shown: int, zxid: int, time_ms: int) -> Node:
+    """A node as a create leaves it; ``shown`` is the owner that clients see, see :mod:`zabra.tree.owner`."""
+    stat = _pack_stat(zxid, zxid, time_ms, time_ms, 0, 0, 0, shown, len(data) if data else 0, 0, zxid)
+    node = Node(data, stat, acl, owner, 0, 0)
+    if not path.startswith(b"/zookeeper/"):
+        node.digest = crc32(
+            _pack_digest(zxid, zxid, zxid, time_ms, time_ms, 0, 0, 0, owner),
+            crc32(data, crc32(path)) if data else crc32(path),
+        )
+    return node
+
+
+def after_child_change(node: Node, path: bytes, cversion: int, pzxid: int, delta: int) -> Node:
+    """The parent after a create (``delta`` 1), a delete (-1) or a repaired counter (0).
+
+    The stored cversion never falls and pzxid never goes back, whatever a replay brings (ZOOKEEPER-3125, 3249).
+    """
+    czxid, mzxid, ctime, mtime, version, _, aversion, shown, length, count, old_pzxid = _unpack_stat(node.stat)
+    stored = node.cversion
+    if delta < 0:
+        if pzxid < old_pzxid:
+            pzxid = old_pzxid
+    elif cversion > stored:
+        stored = cversion
+    else:
+        pzxid = old_pzxid
+    count += delta
+    visible = 2 * stored - count
+    if not -0x80000000 <= visible <= 0x7FFFFFFF:
+        visible = wrap32(visible)
+    stat = _pack_stat(czxid, mzxid, ctime, mtime, version, visible, aversion, shown, length, count, pzxid)
+    owner = node.owner
+    data = node.data
+    new = Node(data, stat, node.acl, owner, stored, 0)
+    if node.digest or not path.startswith(b"/zookeeper/"):
+        if path == b"/":
+            path = b""
+        new.digest = crc32(
+            _pack_digest(czxid, mzxid, pzxid, ctime, mtime, version, stored, aversion, owner),
+            crc32(data, crc32(path)) if data else crc32(path),
+        )
+    return new
