@@ -1,14 +1,14 @@
 """The settings that one server runs with: parsed, checked, and never changed afterwards.
 
-Defaults are those of Apache ZooKeeper 3.9.5. Units are the last word of a name. :mod:`zabra.config.parser` fills it from
-``zoo.cfg``, the environment and the command line; a test builds one with ``Settings(data_dir=..., client_port=0)``.
+Defaults are those of Apache ZooKeeper 3.9.5. Units are the last word of a name. :mod:`zabra.config.parser` fills it
+from ``zoo.cfg``, the environment and the command line; a test builds one with
+``Settings(data_dir=..., client_port=0)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Final
 
 from zabra.consts import JUTE_MAX_BUFFER
@@ -19,16 +19,14 @@ FOUR_LETTER_WORDS: Final = (
     *("wchc", "wchp", "wchs", "mntr", "isro", "hash", "telnet close"),
 )
 
-_NO_PROPERTIES: Final[Mapping[str, str]] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class ServerLine:
-    """One ``server.N`` line: ``host:quorumPort:electionPort[:role][;[clientHost:]clientPort]``, hosts joined by ``|``."""
+    """One ``server.N`` line: ``host:quorumPort:electionPort[:role][;[clientHost:]clientPort]``, ``|`` between hosts."""
 
     sid: int
-    #: (host, quorum port, election port) per address; the election port is ``None`` when the line leaves it out.
-    addresses: tuple[tuple[str, int, int | None], ...]
+    #: (host, quorum port, election port) per address.
+    addresses: tuple[tuple[str, int, int], ...]
     observer: bool = False
     client_host: str | None = None
     client_port: int | None = None
@@ -160,7 +158,7 @@ class Settings:
     standalone_enabled: bool = True
 
     #: Every system property as Java's would be after the start: ``-D``, environment, and keys of the file.
-    properties: Mapping[str, str] = field(default=_NO_PROPERTIES, repr=False)
+    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Resolve what depends on another setting."""
