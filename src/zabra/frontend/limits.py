@@ -1,0 +1,260 @@
+"""What a server takes on at most: connections, new sessions per time, large requests, waiting requests.
+
+Every class is plain bookkeeping; time comes in as monotonic milliseconds, randomness through its port.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from zabra.runtime.ports import Random
+
+#: No random dropping.
+_NO_FREEZE: Final = -1
+
+
+class ConnectionCounter:
+    """Open connections in total and by address (``maxCnxns``, ``maxClientCnxns``); a limit of 0 or less is none.
+
+    Total first, as in ``NIOServerCnxnFactory``. An address is any text that names the client's host.
+    """
+
+    def __init__(self, total_max: int, per_address_max: int) -> None:
+        self.total_max = total_max
+        self.per_address_max = per_address_max
+        self.total = 0
+        self._by_address: dict[str, int] = {}
+        #: Connections refused so far (``connection_rejected``).
+        self.rejected = 0
+
+    def admit(self, address: str) -> bool:
+        """Count one more connection, or refuse it; only an admitted one is later given back by :meth:`leave`."""
+        count = self._by_address.get(address, 0)
+        if 0 < self.total_max <= self.total or 0 < self.per_address_max <= count:
+            self.rejected += 1
+            return False
+        self.total += 1
+        self._by_address[address] = count + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """An admitted connection is gone."""
+        count = self._by_address[address] - 1
+        self.total -= 1
+        if count:
+            self._by_address[address] = count
+        else:
+            del self._by_address[address]
+
+    def of(self, address: str) -> int:
+        """Open connections from one address."""
+        return self._by_address.get(address, 0)
+
+
+class ThrottleSettings(Protocol):
+    """The settings of the connection token bucket, see the property table for their meaning."""
+
+    @property
+    def connection_throttle_tokens(self) -> int: ...
+    @property
+    def connection_throttle_fill_time_ms(self) -> int: ...
+    @property
+    def connection_throttle_fill_count(self) -> int: ...
+    @property
+    def connection_throttle_freeze_time_ms(self) -> int: ...
+    @property
+    def connection_throttle_drop_increase(self) -> float: ...
+    @property
+    def connection_throttle_drop_decrease(self) -> float: ...
+    @property
+    def connection_throttle_decrease_ratio(self) -> float: ...
+    @property
+    def connection_throttle_weight_enabled(self) -> bool: ...
+    @property
+    def connection_throttle_global_session_weight(self) -> int: ...
+    @property
+    def connection_throttle_renew_session_weight(self) -> int: ...
+    @property
+    def connection_throttle_local_session_weight(self) -> int: ...
+
+
+class ConnectionThrottle:
+    """A token bucket for connect requests, with optional random dropping before it is empty (BLUE).
+
+    A refused connect request closes its connection. 0 tokens switch the throttle off. Every ``freeze_time`` the chance
+    of a random drop goes up by a step when the bucket is empty, down by one when at most ``decrease_ratio`` of it is
+    used; so that, under constant load, it is not always the latecomers who starve. With weights on, a new global
+    session, a renewal and a local session cost different amounts. Source: ``BlueThrottle``.
+    """
+
+    def __init__(self, settings: ThrottleSettings, random: Random, now_ms: int) -> None:
+        self._settings = settings
+        self._random = random
+        self._weights = settings.connection_throttle_weight_enabled
+        self._local = _positive(settings.connection_throttle_local_session_weight, 1)
+        self._global = max(_positive(settings.connection_throttle_global_session_weight, 3), self._local)
+        self._renew = max(_positive(settings.connection_throttle_renew_session_weight, 2), self._local)
+        unit = self._global if self._weights else 1
+        self._size = unit * settings.connection_throttle_tokens
+        self._fill_count = unit * settings.connection_throttle_fill_count
+        self._tokens = self._size
+        self._filled_ms = now_ms
+        self._adjusted_ms = now_ms
+        #: Present chance of a random drop (``connection_drop_probability``).
+        self.drop_chance = 0.0
+
+    @property
+    def deficit(self) -> int:
+        """Tokens in use (``connection_token_deficit``)."""
+        return self._size - self._tokens
+
+    def admit_session(self, session_id: int, local_sessions: bool, now_ms: int) -> bool:
+        """Take the tokens of a connect request; ``session_id`` 0 asks for a new session."""
+        if not self._weights:
+            return self.admit(1, now_ms)
+        if session_id:
+            return self.admit(self._renew, now_ms)
+        return self.admit(self._local if local_sessions else self._global, now_ms)
+
+    def admit(self, tokens: int, now_ms: int) -> bool:
+        """Take tokens, or refuse."""
+        if self._size <= 0:
+            return True
+        self._fill(now_ms)
+        if self._settings.connection_throttle_freeze_time_ms != _NO_FREEZE:
+            self._adjust(now_ms)
+            if self._random.random() < self.drop_chance:
+                return False
+        if self._tokens < tokens:
+            return False
+        self._tokens -= tokens
+        return True
+
+    def _fill(self, now_ms: int) -> None:
+        passed = now_ms - self._filled_ms
+        period = max(1, self._settings.connection_throttle_fill_time_ms)
+        if passed > period:
+            self._tokens = min(self._tokens + passed * self._fill_count // period, self._size)
+            self._filled_ms = now_ms
+
+    def _adjust(self, now_ms: int) -> None:
+        settings = self._settings
+        if now_ms - self._adjusted_ms <= settings.connection_throttle_freeze_time_ms:
+            return
+        self._adjusted_ms = now_ms
+        if self._tokens == 0:
+            self.drop_chance = min(self.drop_chance + settings.connection_throttle_drop_increase, 1.0)
+        elif self.deficit <= int(self._size * settings.connection_throttle_decrease_ratio + 0.5):
+            self.drop_chance = max(self.drop_chance - settings.connection_throttle_drop_decrease, 0.0)
+
+
+def _positive(value: int, default: int) -> int:
+    return value if value > 0 else default
+
+
+class LargeRequests:
+    """Bytes of large requests in flight: more than ``max_bytes`` of them together are refused.
+
+    A request is large above ``threshold`` bytes; a threshold of 0 or less is none. Source: ``ZooKeeperServer``.
+    """
+
+    def __init__(self, threshold: int, max_bytes: int) -> None:
+        self._threshold = threshold
+        self._max_bytes = max_bytes
+        #: Bytes of large requests in flight (``large_requests`` accounting).
+        self.bytes = 0
+        #: Large requests refused so far (``large_requests_rejected``).
+        self.rejected = 0
+
+    def is_large(self, length: int) -> bool:
+        """Whether a request of this many bytes is accounted for at all."""
+        return 0 < self._threshold < length
+
+    def may_receive(self, length: int) -> bool:
+        """Whether a frame of this length may still be read; ask when its length is known, before its bytes come."""
+        if not self.is_large(length) or self.bytes + length <= self._max_bytes:
+            return True
+        self.rejected += 1
+        return False
+
+    def admit(self, length: int) -> bool:
+        """Account for a request that was read, until :meth:`done`; or refuse it, then its connection is closed."""
+        if not self.may_receive(length):
+            return False
+        if self.is_large(length):
+            self.bytes += length
+        return True
+
+    def done(self, length: int) -> None:
+        """An admitted request was answered or dropped."""
+        if self.is_large(length):
+            self.bytes -= length
+            assert self.bytes >= 0
+
+
+def is_throttled_op(waited_ms: int, throttled_op_wait_time_ms: int) -> bool:
+    """Whether a request waited too long to be executed: answer THROTTLED_OP. A wait time of 0 switches it off."""
+    return 0 < throttled_op_wait_time_ms < waited_ms
+
+
+class Stale(Protocol):
+    """A waiting request that may have lost its sense."""
+
+    def is_stale(self, now_ms: int) -> bool:
+        """Its connection is closed, or (``request_stale_latency_check``) it waited past its session's timeout."""
+
+    def drop(self) -> None:
+        """Forget it and close its connection, so that nothing sent after it is served out of order."""
+
+
+class RequestThrottle:
+    """Requests that wait because ``max_requests`` are in progress already (``RequestThrottler``); 0 switches it off.
+
+    First come, first served. Bounded by what the connections may have outstanding: each stops being read at its limit.
+    ``stall_time_ms`` is how long the shell may sleep before it asks again although no request finished.
+    """
+
+    def __init__(self, max_requests: int, stall_time_ms: int, drop_stale: bool) -> None:
+        self.max_requests = max_requests
+        self.stall_time_ms = stall_time_ms
+        self._drop_stale = drop_stale
+        self._waiting: deque[tuple[Stale, int]] = deque()
+        #: Stale requests dropped so far (``stale_requests_dropped``).
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def submit(self, request: Stale, now_ms: int) -> None:
+        """Queue a request; follow with :meth:`ready`."""
+        self._waiting.append((request, now_ms))
+
+    def ready(self, in_progress: int, now_ms: int) -> Iterator[tuple[Stale, int]]:
+        """The requests that may start now, each with the milliseconds it waited; stale ones are dropped on the way.
+
+        ``in_progress`` counts requests that were started and not yet answered.
+        """
+        waiting = self._waiting
+        while waiting:
+            request, since_ms = waiting[0]
+            if self.max_requests > 0:
+                if self._drop_stale and request.is_stale(now_ms):
+                    waiting.popleft()
+                    self.dropped += 1
+                    request.drop()
+                    continue
+                if in_progress >= self.max_requests:
+                    return
+            waiting.popleft()
+            in_progress += 1
+            yield request, now_ms - since_ms
+
+    def drain(self) -> int:
+        """Drop everything that waits, at shutdown; returns how many there were."""
+        dropped = len(self._waiting)
+        for request, _ in self._waiting:
+            request.drop()
+        self._waiting.clear()
+        return dropped
