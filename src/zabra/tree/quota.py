@@ -34,7 +34,7 @@ _BELOW_QUOTA: Final = QUOTA + b"/"
 #: Longer text is no quota; a proper one has some 150 characters.
 _TEXT_SIZE_MAX: Final = 4096
 _SEPARATORS: Final = re.compile(r"[,;]+")
-_LONG: Final = re.compile(r"[+-]?[0-9]+\Z").match
+_LONG: Final = re.compile(r"[+-]?\d+\Z").match
 _LONG_LIMIT: Final = 1 << 63
 
 

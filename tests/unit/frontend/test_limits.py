@@ -1,0 +1,228 @@
+"""Connection counts, the token bucket, large requests and the request throttle."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from zabra.frontend.limits import ConnectionCounter, ConnectionThrottle, LargeRequests, RequestThrottle, is_throttled_op
+
+
+def test_connections_per_address() -> None:
+    """Each address has its own count; a closed connection makes room."""
+    counter = ConnectionCounter(0, 2)
+    assert [counter.admit("a"), counter.admit("a"), counter.admit("a"), counter.admit("b")] == [True, True, False, True]
+    counter.leave("a")
+    assert counter.admit("a")
+    assert (counter.total, counter.of("a"), counter.of("b"), counter.rejected) == (3, 2, 1, 1)
+
+
+def test_connections_in_total() -> None:
+    """The total counts whatever the address."""
+    counter = ConnectionCounter(2, 0)
+    assert [counter.admit("a"), counter.admit("b"), counter.admit("c")] == [True, True, False]
+    counter.leave("a")
+    counter.leave("b")
+    assert (counter.total, counter.of("a")) == (0, 0)
+
+
+def test_no_limits() -> None:
+    """Zero and negative limits are none."""
+    for none in (0, -1):
+        counter = ConnectionCounter(none, none)
+        assert all(counter.admit("a") for _ in range(1000))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The token bucket's settings."""
+
+    connection_throttle_tokens: int = 10
+    connection_throttle_fill_time_ms: int = 10
+    connection_throttle_fill_count: int = 1
+    connection_throttle_freeze_time_ms: int = -1
+    connection_throttle_drop_increase: float = 0.02
+    connection_throttle_drop_decrease: float = 0.002
+    connection_throttle_decrease_ratio: float = 0.0
+    connection_throttle_weight_enabled: bool = False
+    connection_throttle_global_session_weight: int = 3
+    connection_throttle_renew_session_weight: int = 2
+    connection_throttle_local_session_weight: int = 1
+
+
+def throttle(**changes: object) -> ConnectionThrottle:
+    return ConnectionThrottle(Settings(**changes), random.Random(1), 0)  # type: ignore[arg-type]
+
+
+def admitted(bucket: ConnectionThrottle, now_ms: int, tries: int) -> int:
+    return sum(bucket.admit(1, now_ms) for _ in range(tries))
+
+
+def test_no_tokens_no_throttle() -> None:
+    """Zero tokens switch it off."""
+    assert admitted(throttle(connection_throttle_tokens=0), 0, 1000) == 1000
+
+
+def test_bucket_empties_and_fills() -> None:
+    """A burst passes up to the bucket's size; then tokens come back at their rate, never above the size."""
+    bucket = throttle()
+    assert admitted(bucket, 0, 20) == 10
+    assert bucket.deficit == 10
+    assert admitted(bucket, 10, 20) == 0
+    assert admitted(bucket, 55, 20) == 5
+    assert admitted(bucket, 10**9, 20) == 10
+
+
+def test_zero_fill_time_is_one() -> None:
+    """A fill time of zero cannot divide."""
+    bucket = throttle(connection_throttle_fill_time_ms=0)
+    assert admitted(bucket, 0, 20) == 10
+    assert admitted(bucket, 5, 20) == 5
+
+
+def test_weights() -> None:
+    """With weights the bucket counts in global sessions; renewals and local sessions are cheaper."""
+    for session_id, local, count in ((0, False, 10), (7, False, 15), (0, True, 30)):
+        bucket = throttle(connection_throttle_weight_enabled=True)
+        assert sum(bucket.admit_session(session_id, local, 0) for _ in range(100)) == count
+    plain = throttle()
+    assert sum(plain.admit_session(7, False, 0) for _ in range(100)) == 10
+
+
+def test_odd_weights() -> None:
+    """Weights below one take their defaults, and none is below the local one."""
+    bucket = throttle(
+        connection_throttle_weight_enabled=True,
+        connection_throttle_global_session_weight=2,
+        connection_throttle_renew_session_weight=0,
+        connection_throttle_local_session_weight=5,
+    )
+    assert sum(bucket.admit_session(0, False, 0) for _ in range(100)) == 10
+    bucket = throttle(connection_throttle_weight_enabled=True, connection_throttle_local_session_weight=-1)
+    assert sum(bucket.admit_session(0, True, 0) for _ in range(100)) == 30
+
+
+def test_blue_drops_more_while_empty() -> None:
+    """Each freeze time that finds the bucket empty raises the chance of a random drop, at most to certainty."""
+    bucket = throttle(
+        connection_throttle_tokens=1,
+        connection_throttle_fill_time_ms=10**6,
+        connection_throttle_freeze_time_ms=10,
+        connection_throttle_drop_increase=0.4,
+    )
+    assert bucket.admit(1, 0)
+    chances = []
+    for now_ms in (5, 11, 20, 22, 33, 44):
+        bucket.admit(1, now_ms)
+        chances.append(bucket.drop_chance)
+    assert chances == [0.0, 0.4, 0.4, 0.8, 1.0, 1.0]
+    assert not bucket.admit(0, 45)
+
+
+def test_blue_relents_when_the_bucket_is_full() -> None:
+    """A hardly used bucket lowers the chance again, never below zero."""
+    bucket = throttle(
+        connection_throttle_tokens=4,
+        connection_throttle_fill_time_ms=1,
+        connection_throttle_freeze_time_ms=10,
+        connection_throttle_drop_decrease=0.3,
+        connection_throttle_decrease_ratio=0.5,
+    )
+    bucket.drop_chance = 0.5
+    chances = []
+    for now_ms in (11, 22, 33):
+        bucket.admit(1, now_ms)
+        chances.append(round(bucket.drop_chance, 6))
+    assert chances == [0.2, 0.0, 0.0]
+
+
+def test_large_requests() -> None:
+    """Only requests above the threshold count, and together they stay below the limit."""
+    large = LargeRequests(100, 1000)
+    assert all(large.admit(100) for _ in range(100))
+    assert large.admit(600)
+    assert not large.may_receive(401)
+    assert not large.admit(401)
+    assert large.admit(400)
+    assert (large.bytes, large.rejected) == (1000, 2)
+    large.done(100)
+    large.done(600)
+    assert large.bytes == 400
+    assert large.admit(600)
+
+
+def test_large_requests_off() -> None:
+    """Thresholds of -1 and 0 mean that nothing is large."""
+    for threshold in (-1, 0):
+        large = LargeRequests(threshold, 0)
+        assert large.admit(10**9)
+        assert large.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("waited", "limit", "throttled"), [(10, 0, False), (10, 10, False), (11, 10, True), (0, -1, False)]
+)
+def test_throttled_op(waited: int, limit: int, throttled: bool) -> None:
+    """A request that waited longer than the limit is not executed."""
+    assert is_throttled_op(waited, limit) is throttled
+
+
+class Request:
+    """A request that goes stale when told."""
+
+    def __init__(self) -> None:
+        self.stale = False
+        self.dropped = False
+
+    def is_stale(self, now_ms: int) -> bool:
+        return self.stale
+
+    def drop(self) -> None:
+        self.dropped = True
+
+
+def test_throttle_off_lets_everything_through() -> None:
+    """Without a maximum nothing waits and nothing is dropped."""
+    waiting = RequestThrottle(0, 100, drop_stale=True)
+    request = Request()
+    request.stale = True
+    waiting.submit(request, 5)
+    assert list(waiting.ready(10**6, 7)) == [(request, 2)]
+    assert len(waiting) == 0
+
+
+def test_throttle_holds_back_in_order() -> None:
+    """Requests start in order while fewer than the maximum are in progress."""
+    waiting = RequestThrottle(2, 100, drop_stale=True)
+    requests = [Request() for _ in range(4)]
+    for now_ms, request in enumerate(requests):
+        waiting.submit(request, now_ms)
+    assert list(waiting.ready(0, 10)) == [(requests[0], 10), (requests[1], 9)]
+    assert list(waiting.ready(2, 20)) == []
+    assert list(waiting.ready(1, 30)) == [(requests[2], 28)]
+    assert len(waiting) == 1
+
+
+def test_throttle_drops_stale_requests() -> None:
+    """Stale requests at the head are dropped even while nothing may start, if that is switched on."""
+    for drop in (True, False):
+        waiting = RequestThrottle(1, 100, drop_stale=drop)
+        stale, fresh = Request(), Request()
+        stale.stale = True
+        waiting.submit(stale, 0)
+        waiting.submit(fresh, 0)
+        assert list(waiting.ready(1, 1)) == []
+        assert (stale.dropped, waiting.dropped, len(waiting)) == (drop, int(drop), 2 - drop)
+
+
+def test_drain() -> None:
+    """Shutdown drops whatever waits."""
+    waiting = RequestThrottle(1, 100, drop_stale=True)
+    requests = [Request(), Request()]
+    for request in requests:
+        waiting.submit(request, 0)
+    assert waiting.drain() == 2
+    assert all(request.dropped for request in requests)
+    assert len(waiting) == 0
