@@ -6,8 +6,8 @@ as it was when the dump was made, at one zxid and one digest.
 
 How: every install calls :meth:`Dump.before_change` with the node it is about to replace or remove. If the dump has not
 written that node yet it keeps the reference, which costs nothing since installed nodes never change. New nodes carry the
-dump's number as their mark, so the walk passes them by. Kept nodes are written at the end, in the order they were kept;
-a delete reports the parent before the child, so parents still precede children in the file.
+dump's number as their mark, so the walk passes them by. Where the walk meets a path with a kept node it writes that one;
+kept nodes that are gone from the tree come last.
 
 Memory: one reference for each node changed while the dump runs.
 """
@@ -98,33 +98,31 @@ class Dump:
         self._kept = {}
 
     def _walk_nodes(self) -> Iterator[tuple[bytes, Node]]:
-        number = self._number
+        """Every node of the moment the dump was made, each once, parents before children."""
         nodes = self._tree.nodes
-        # Directories still to list. A removed directory had no child left that the dump does not keep.
+        yield from self._visit(b"/", nodes[b"/"])
         stack = [b"/"]
-        root = nodes[b"/"]
-        if root.mark != number:
-            root.mark = number
-            yield b"/", root
-        else:
-            yield b"/", self._kept.pop(b"/")
         while stack:
             base = stack.pop()
             directory = nodes.get(base)
             if directory is None or not directory.children:
-                continue
+                continue  # what it held when the dump began was removed since, and kept
             prefix = base if base == b"/" else base + b"/"
             for name in list(directory.children):
                 path = prefix + name
                 node = nodes.get(path)
                 if node is None:
                     continue
-                if node.mark != number:
-                    node.mark = number
-                    yield path, node
+                yield from self._visit(path, node)
                 if node.children:
                     stack.append(path)
-        kept = self._kept
-        while kept:
-            path = next(iter(kept))
-            yield path, kept.pop(path)
+        # Only removed nodes are left. A parent's path is a prefix of its children's, so it sorts before them.
+        for path in sorted(self._kept):
+            yield path, self._kept.pop(path)
+
+    def _visit(self, path: bytes, node: Node) -> Iterator[tuple[bytes, Node]]:
+        if node.mark != self._number:
+            node.mark = self._number
+            yield path, node
+        elif path in self._kept:
+            yield path, self._kept.pop(path)

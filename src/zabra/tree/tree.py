@@ -236,7 +236,6 @@ class DataTree:
         old_parent = nodes[parent_path]
         old = nodes[path]
         if self.dump is not None:
-            # The parent first: a dump writes parents before children.
             self.dump.before_change(parent_path, old_parent)
             self.dump.before_change(path, old)
             parent.mark = self.dump_number

@@ -1,0 +1,593 @@
+"""[hot] One client connection: frames in, replies out, in order.
+
+A chunk of bytes is served frame by frame in one loop, reads are answered at once, and everything a chunk produced leaves
+in one write. A request behind an uncommitted write of its connection waits for it in ``_waiting``; writes themselves are
+validated on arrival, in the order they arrive. So each connection sees its replies in the order of its requests, and the
+events of a write before whatever shows that write.
+
+    NEW --first frame--> OPENING --session set up--> OPEN --closeSession--> CLOSING --committed--> CLOSED
+     |             (nothing is read meanwhile)         |       (nothing more is served)
+     `--four-letter word--> CLOSED                     `--error, lost, expired--> CLOSED
+
+Memory stays bounded: a client that does not read its replies is not read from; one that lets watch events pile up beyond
+a limit is cut; too many outstanding writes hold back everyone that has some.
+
+Source: ``NIOServerCnxn``, ``ServerCnxn``, ``ZooKeeperServer.processPacket`` (3.9.5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from struct import Struct
+from typing import TYPE_CHECKING, Final
+
+from zabra.auth.ip import address_text
+from zabra.consts import STATE_SYNC_CONNECTED, Op, Perm, Xid
+from zabra.errors import Code, MarshallingError, RequestError
+from zabra.pipeline.request import Write
+from zabra.sessions.tracker import Session
+from zabra.tree.node import OPEN_ACL
+from zabra.tree.watches import ONE_SHOT
+from zabra.wire.frames import four_letter_word
+
+if TYPE_CHECKING:
+    from zabra.frontend.hub import Hub
+    from zabra.wire.records_data import Identity
+
+_log = logging.getLogger(__name__)
+
+NEW: Final = 0
+OPENING: Final = 1
+OPEN: Final = 2
+CLOSING: Final = 3
+CLOSED: Final = 4
+
+#: Bytes of replies one chunk may produce before the rest of it waits for the socket.
+_OUT_MAX: Final = 1 << 21
+#: Bytes of unsent replies and events at which a connection is cut: its client asked for events and does not read them.
+_UNSENT_MAX: Final = 1 << 26
+
+_unpack_int = Struct(">i").unpack_from
+_unpack_two = Struct(">ii").unpack_from
+#: length, xid, type, path length
+_unpack_head = Struct(">iiii").unpack_from
+#: length, xid, zxid, err
+_pack_reply = Struct(">iiqi").pack
+#: length, xid, zxid, err, data length
+_pack_data = Struct(">iiqii").pack
+#: length, xid -1, zxid, err 0, type, state, path length
+_pack_event = Struct(">iiqiiii").pack
+
+_WRITES: Final = frozenset(
+    {
+        Op.CREATE,
+        Op.CREATE2,
+        Op.CREATE_CONTAINER,
+        Op.CREATE_TTL,
+        Op.DELETE,
+        Op.SET_DATA,
+        Op.SET_ACL,
+        Op.MULTI,
+        Op.RECONFIG,
+    }
+)
+
+#: Something that waits behind a write: (op, xid, frame, identities when it arrived).
+_Waiting = tuple[int, int, bytes, "tuple[Identity, ...]"]
+#: Pseudo opcodes of what waits without being a read: a refusal (the frame is its code), an unknown request (answered,
+#: then the connection ends), a finished reply, and a finished reply that is the connection's last.
+_REFUSED: Final = -1000
+_UNKNOWN: Final = -1001
+_READY: Final = -1002
+_LAST: Final = -1003
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object of one accepted socket."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.state = NEW
+        self.session: Session | None = None
+        #: What the client has proven, ip first; replaced, never changed, so that a waiting request keeps its own.
+        self.identities: tuple[Identity, ...] = ()
+        self.transport: asyncio.Transport
+        self.peer = ("", 0)
+        #: Replies and events not yet written.
+        self.out: list[bytes] = []
+        self.dirty = False
+        #: Uncommitted writes (None) and the requests that wait behind them.
+        self._waiting: deque[_Waiting | None] = deque()
+        #: Bytes of an incomplete frame, or of everything while reading is held; and how many are needed to go on.
+        self._rest: list[bytes] = []
+        self._rest_size = 0
+        self._needed = 4
+        #: Why reading is held: session being set up, socket full, too many writes outstanding.
+        self._blocked = False
+        self._paused = False
+        self._held = False
+        #: Whether requests need a look before they are served: enforced authentication, throttling.
+        self._guarded = hub.guarded
+        # What ``cons`` shows.
+        self.established_ms = hub.clock.wall_ms()
+        self.last_seen = hub.clock.monotonic()
+        self.timeout_ms = hub.settings.sessionless_cnxn_timeout_ms
+        self.received = 0
+        self.sent = 0
+        self.last_op = 0
+        self.last_xid = -1
+        self.last_zxid = -1
+        self.last_response_ms = 0
+        self.latency_last_ms = 0
+        self.latency_max_ms = 0
+        self.latency_total_ms = 0
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        if peer:
+            self.peer = (peer[0], peer[1])
+        self.hub.connections[self] = None
+        if not self.hub.limits.admit(self.peer[0]):
+            self.hub.stats.metrics.connection_rejected.add()
+            self.hub.connections.pop(self)
+            self.state = CLOSED
+            transport.abort()
+            return
+        self.identities = (("ip", address_text(self.peer[0])),)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self in self.hub.connections:
+            del self.hub.connections[self]
+            self.hub.limits.release(self.peer[0])
+        self._end()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.release()
+
+    def eof_received(self) -> bool:
+        return False
+
+    # -- reading
+
+    def data_received(self, chunk: bytes) -> None:
+        rest = self._rest
+        if rest:
+            rest.append(chunk)
+            self._rest_size += len(chunk)
+            if self._rest_size < self._needed:
+                return
+            chunk = b"".join(rest)
+            rest.clear()
+        if self.state == OPEN and not self._blocked:
+            self._serve(chunk)
+        else:
+            self._open(chunk)
+
+    def resume(self) -> None:
+        """Serve what waited; called when the reason to wait is gone."""
+        if self.state >= CLOSING or self._paused or self._held or self._blocked or self.transport.is_closing():
+            return
+        chunk = b"".join(self._rest)
+        self._rest.clear()
+        self.transport.resume_reading()
+        if chunk:
+            self._needed = 4
+            self.data_received(chunk)
+
+    def release(self) -> None:
+        """Writes are no longer too many, or the socket is free: read again."""
+        self._held = False
+        self.resume()
+
+    def _keep(self, chunk: bytes, pos: int, needed: int) -> None:
+        """Keep the unserved end of a chunk until ``needed`` bytes are there."""
+        if pos < len(chunk):
+            self._rest.append(chunk[pos:] if pos else chunk)
+            self._rest_size = len(chunk) - pos
+            self._needed = needed
+
+    def _serve(self, chunk: bytes) -> None:
+        hub = self.hub
+        now = hub.clock.monotonic()
+        session = self.session
+        assert session is not None
+        if not hub.pipeline.touch(session, int(now * 1000)):
+            return  # closing: its requests are dropped without an answer
+        self.last_seen = now
+        tree = hub.tree
+        nodes = tree.nodes
+        zxid = tree.last_zxid
+        limit = hub.settings.jute_max_buffer
+        out = self.out
+        waiting = self._waiting
+        guarded = self._guarded
+        size = len(chunk)
+        pos = 0
+        reads = count = big = 0
+        op = 0
+        xid = 0
+        while size - pos >= 4:
+            if size - pos >= 17 and not guarded:
+                length, xid, op, path_length = _unpack_head(chunk, pos)
+                end = pos + 4 + length
+                if op == 4 and not waiting and end <= size and length <= limit:
+                    start = pos + 16
+                    stop = start + path_length
+                    if start < stop < end:
+                        path = chunk[start:stop]
+                        node = nodes.get(path)
+                        if node is not None and (
+                            node.acl is OPEN_ACL or hub.access.permits(node.acl, Perm.READ, self.identities)
+                        ):
+                            if chunk[stop]:
+                                tree.watches.data.add(path, self, ONE_SHOT)
+                            data = node.data
+                            if data is None:
+                                out += (_pack_data(88, xid, zxid, 0, -1), node.stat)
+                            else:
+                                length = len(data)
+                                out += (_pack_data(length + 88, xid, zxid, 0, length), data, node.stat)
+                                if length > 1024:
+                                    big += length
+                            pos = end
+                            reads += 1
+                            if big > _OUT_MAX:
+                                break
+                            continue
+            length = _unpack_int(chunk, pos)[0]
+            if not 0 <= length <= limit:
+                self._refuse_frame(length)
+                break
+            end = pos + 4 + length
+            if end > size:
+                break
+            frame = chunk[pos + 4 : end]
+            pos = end
+            if length < 8:
+                self._refuse_frame(length)
+                break
+            xid, op = _unpack_two(frame)
+            count += 1
+            big += self._request(op, xid, frame)
+            if self.state != OPEN or big > _OUT_MAX:
+                break
+        self._end_chunk(chunk, pos, reads, count, big, now)
+        if reads or count:
+            self.last_op = op
+            self.last_xid = xid
+            self.last_zxid = zxid
+
+    def _end_chunk(self, chunk: bytes, pos: int, reads: int, count: int, big: int, now: float) -> None:
+        hub = self.hub
+        total = reads + count
+        hub.stats.packets_received += total
+        self.received += total
+        hub.stats.metrics.bytes_received_count.value += pos
+        if reads:
+            latency = 0 if reads < 64 else int((hub.clock.monotonic() - now) * 1000)
+            self._count_replies(reads, latency)
+            hub.stats.metrics.readlatency.add_many(latency, reads)
+        if self.state == CLOSED:
+            self.flush()
+            return
+        if big > _OUT_MAX:
+            # The rest of the chunk waits until the socket has taken what is there.
+            self._keep(chunk, pos, 1 << 62)
+            self._pause_for_socket()
+        elif pos < len(chunk):
+            length = _unpack_int(chunk, pos)[0] if len(chunk) - pos >= 4 else 0
+            self._keep(chunk, pos, length + 4)
+            if length > hub.settings.jute_max_buffer or length < 0:
+                self._refuse_frame(length)
+        self.flush()
+        if self._waiting and hub.pipeline.outstanding > hub.settings.global_outstanding_limit and not self._held:
+            self._held = True
+            hub.held.append(self)
+            self.transport.pause_reading()
+
+    def _pause_for_socket(self) -> None:
+        """Go on with the next turn at the earliest; with the socket's say if it is full by then."""
+        self._held = True
+        self.transport.pause_reading()
+        self.hub.call_soon(self.release)
+
+    def _refuse_frame(self, length: int) -> None:
+        _log.warning("closing %s:%d: frame of %d bytes", *self.peer, length)
+        self.close()
+
+    # -- before the session
+
+    def _open(self, chunk: bytes) -> None:
+        """NEW: a four-letter word or the connect request. OPENING or held: keep everything."""
+        hub = self.hub
+        if self.state == CLOSED:
+            return
+        self.last_seen = hub.clock.monotonic()
+        if self._blocked:
+            self._keep(chunk, 0, 1 << 62)
+            return
+        if len(chunk) < 4:
+            self._keep(chunk, 0, 4)
+            return
+        word = four_letter_word(chunk[:4])
+        if word is not None:
+            self._answer_word(word, chunk)
+            return
+        if not hub.running:
+            self._keep(chunk, 0, 1 << 62)
+            self.transport.pause_reading()
+            return
+        length = _unpack_int(chunk, 0)[0]
+        if not 0 <= length <= hub.settings.jute_max_buffer:
+            self._refuse_frame(length)
+            return
+        end = 4 + length
+        if len(chunk) < end:
+            self._keep(chunk, 0, end)
+            return
+        hub.stats.packets_received += 1
+        self.received += 1
+        self._keep(chunk, end, 1 << 62)
+        self.state = OPENING
+        self._blocked = True
+        self.transport.pause_reading()
+        hub.attach.connect(self, chunk[4:end])
+
+    def _answer_word(self, word: str, chunk: bytes) -> None:
+        if word == "stmk" and len(chunk) < 12:
+            self._keep(chunk, 0, 12)
+            return
+        self.out.append(self.hub.four_letter(word, chunk[4:12]))
+        self.close()
+
+    def opened(self, session: Session, reply: bytes) -> None:
+        """The session is set up: send the connect reply and serve what the client sent behind its request."""
+        self.session = session
+        session.owner = self
+        self.timeout_ms = session.timeout_ms
+        self.state = OPEN
+        self._blocked = False
+        self.out.append(reply)
+        self._count_replies(1, 0)
+        self.touch_dirty()
+        self.hub.call_soon(self.resume)
+
+    def session_opened(self, session: Session) -> None:
+        """The createSession of this connection committed."""
+        if self.state != CLOSED:
+            self.hub.attach.finish(self, session)
+
+    # -- requests
+
+    def _request(self, op: int, xid: int, frame: bytes) -> int:
+        """Serve or submit one request; returns the bytes of its reply if that was large."""
+        session = self.session
+        assert session is not None
+        if self._guarded and op not in (Op.AUTH, Op.SASL) and self.hub.gate.refuses(self, xid):
+            return 0
+        try:
+            if op in _WRITES:
+                self.hub.pipeline.submit(self, session, xid, op, frame)
+                self._waiting.append(None)
+                return 0
+            if op == Op.CLOSE_SESSION:
+                self.state = CLOSING
+                self.hub.pipeline.close_session(self, session, xid)
+                self._waiting.append(None)
+                return 0
+        except MarshallingError:
+            self._refuse(xid, Code.MARSHALLING_ERROR)
+            return 0
+        if op in (Op.AUTH, Op.SASL):
+            self.hub.gate.authenticate(self, op, xid, frame)
+            return 0
+        if not self.hub.reads.knows(op):
+            self.state = CLOSING
+            self._later_or_now((_UNKNOWN, xid, b"", ()))
+            return 0
+        if op == Op.PING:
+            xid = Xid.PING
+        if self._waiting:
+            self._waiting.append((op, xid, frame, self.identities))
+            return 0
+        return self._read(op, xid, frame, self.identities)
+
+    def _refuse(self, xid: int, code: int) -> None:
+        self._later_or_now((_REFUSED, xid, code.to_bytes(4, "big", signed=True), ()))
+
+    def reply_in_order(self, reply: bytes) -> None:
+        """Send a finished reply once everything before it is answered."""
+        self._later_or_now((_READY, 0, reply, ()))
+
+    def say_goodbye(self, reply: bytes) -> None:
+        """Send a finished reply in order, then close; nothing more is served."""
+        self.state = CLOSING
+        self._later_or_now((_LAST, 0, reply, ()))
+
+    def _later_or_now(self, item: _Waiting) -> None:
+        if self._waiting:
+            self._waiting.append(item)
+        else:
+            self._read(*item)
+
+    def _read(self, op: int, xid: int, frame: bytes, identities: tuple[Identity, ...]) -> int:
+        hub = self.hub
+        zxid = hub.tree.last_zxid
+        body = b""
+        code = 0
+        if op > _REFUSED:
+            try:
+                body = hub.reads.serve(self, op, frame, identities)
+            except RequestError as error:
+                code = error.code
+            except MarshallingError:
+                code = Code.MARSHALLING_ERROR
+        elif op == _REFUSED:
+            code = _unpack_int(frame, 0)[0]
+        elif op == _UNKNOWN:
+            self.out.append(_pack_reply(16, xid, -1, Code.UNIMPLEMENTED))
+            self._count_replies(1, 0)
+            self.close()
+            return 0
+        else:
+            self.out.append(frame)
+            self._count_replies(1, 0)
+            if op == _LAST:
+                self.close()
+            return 0
+        size = len(body)
+        self.out += (_pack_reply(size + 16, xid, zxid, code), body)
+        self._count_replies(1, 0)
+        return size if size > 1024 else 0
+
+    # -- commits and events
+
+    def answer_write(self, write: Write, body: bytes, err: int) -> None:
+        """Queue the reply of a committed write, then serve what waited behind it."""
+        if self.state == CLOSED:
+            return
+        self.out += (_pack_reply(16 + len(body), write.xid, write.zxid, err), body)
+        self.sent += 1
+        latency = self.hub.turn_latency_ms
+        if latency:
+            self._note_latency(latency, 1)
+        waiting = self._waiting
+        waiting.popleft()
+        if waiting and waiting[0] is not None:
+            self._drain(waiting)
+        if not self.dirty:
+            self.dirty = True
+            self.hub.dirty.append(self)
+
+    def _drain(self, waiting: deque[_Waiting | None]) -> None:
+        """Serve the requests up to the next uncommitted write."""
+        tree = self.hub.tree
+        zxid = tree.last_zxid
+        nodes = tree.nodes
+        out = self.out
+        reads = 0
+        while waiting:
+            item = waiting[0]
+            if item is None or self.state == CLOSED:
+                break
+            waiting.popleft()
+            op, xid, frame, identities = item
+            if op == 4 and len(frame) >= 13:
+                stop = 12 + _unpack_int(frame, 8)[0]
+                if 12 < stop < len(frame):
+                    path = frame[12:stop]
+                    node = nodes.get(path)
+                    if node is not None and node.acl is OPEN_ACL:
+                        if frame[stop]:
+                            tree.watches.data.add(path, self, ONE_SHOT)
+                        data = node.data
+                        if data is not None:
+                            length = len(data)
+                            out += (_pack_data(length + 88, xid, zxid, 0, length), data, node.stat)
+                            reads += 1
+                            continue
+                        out += (_pack_data(88, xid, zxid, 0, -1), node.stat)
+                        reads += 1
+                        continue
+            self._read(op, xid, frame, identities)
+        if reads:
+            self._count_replies(reads, 0)
+
+    def session_closed(self, write: Write) -> None:
+        """The closeSession that this client asked for committed: answer, then close."""
+        if self.state != CLOSED:
+            self.out.append(_pack_reply(16, write.xid, write.zxid, 0))
+            self.sent += 1
+            self.close()
+
+    def send_event(self, event_type: int, path: bytes, zxid: int) -> None:
+        """Queue a watch event."""
+        self.deliver(encode_event(event_type, path, zxid))
+
+    def deliver(self, event: bytes) -> None:
+        """Queue an encoded watch event; the same bytes serve every watcher of a change."""
+        if self.state == CLOSED:
+            return
+        self.out.append(event)
+        if not self.dirty:
+            self.touch_dirty()
+
+    def touch_dirty(self) -> None:
+        """Have the turn's end write this connection."""
+        if not self.dirty:
+            self.dirty = True
+            self.hub.dirty.append(self)
+            self.hub.need_end_turn()
+
+    def flush(self) -> None:
+        """Write what is queued. A transport that is closing takes nothing more."""
+        self.dirty = False
+        out = self.out
+        if not out:
+            return
+        data = b"".join(out)
+        out.clear()
+        transport = self.transport
+        if transport.is_closing():
+            return
+        transport.write(data)
+        if self._paused and transport.get_write_buffer_size() > _UNSENT_MAX:
+            _log.warning("cutting %s:%d: it does not read its events", *self.peer)
+            self.state = CLOSED
+            transport.abort()
+
+    def _count_replies(self, count: int, latency_ms: int) -> None:
+        self.sent += count
+        self.hub.stats.packets_sent += count
+        self.hub.stats.record(count, latency_ms)
+        if latency_ms:
+            self._note_latency(latency_ms, count)
+
+    def _note_latency(self, latency_ms: int, count: int) -> None:
+        """Most replies take less than a millisecond and change none of this."""
+        self.latency_last_ms = latency_ms
+        self.latency_total_ms += latency_ms * count
+        self.latency_max_ms = max(self.latency_max_ms, latency_ms)
+
+    # -- the end
+
+    def close(self) -> None:
+        """Write what is queued, then close; nothing more is read or answered."""
+        if self.state == CLOSED:
+            return
+        self.flush()
+        self._end()
+        self.transport.close()
+
+    def abort(self) -> None:
+        """Cut without writing."""
+        self._end()
+        self.transport.abort()
+
+    def _end(self) -> None:
+        self.state = CLOSED
+        self._waiting.clear()
+        self._rest.clear()
+        if self.hub.running:
+            self.hub.tree.watches.remove_watcher(self)
+            self.hub.attach.forget(self)
+        session = self.session
+        if session is not None and session.owner is self:
+            session.owner = None
+
+
+def encode_event(event_type: int, path: bytes, zxid: int) -> bytes:
+    """A watch event with its frame (``WatcherEvent`` under a header with xid -1)."""
+    size = len(path)
+    return _pack_event(28 + size, Xid.NOTIFICATION, zxid, 0, event_type, STATE_SYNC_CONNECTED, size) + path

@@ -1,0 +1,133 @@
+"""What all client connections of a server share, and the turn of the loop they take part in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
+
+from zabra.auth.rights import Rights
+from zabra.config.model import Settings
+from zabra.consts import EventType, Perm
+from zabra.frontend.connection import Connection, encode_event
+from zabra.frontend.gate import Gate
+from zabra.frontend.limits import ConnectionLimits
+from zabra.obs.stats import ServerStats
+from zabra.pipeline.persist import Scheduler
+from zabra.pipeline.reads import Reads
+from zabra.pipeline.request import Write
+from zabra.pipeline.standalone import Pipeline
+from zabra.runtime.ports import Clock
+from zabra.tree.node import OPEN_ACL
+from zabra.tree.tree import DataTree
+from zabra.wire.records_data import Acl
+
+if TYPE_CHECKING:
+    from zabra.frontend.attach import Attach
+
+
+class Hub:
+    """The server as its connections see it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        stats: ServerStats,
+        limits: ConnectionLimits,
+        gate: Gate,
+        access: Rights,
+        four_letter: Callable[[str, bytes], bytes],
+        scheduler: Scheduler,
+    ) -> None:
+        """``four_letter(word, extra)`` answers a four-letter word, running or not."""
+        self.settings = settings
+        self.clock = clock
+        self.stats = stats
+        self.limits = limits
+        self.gate = gate
+        self.access = access
+        self.four_letter = four_letter
+        self._scheduler = scheduler
+        metrics = stats.metrics
+        self._watch_counts = {
+            EventType.CREATED: metrics.node_created_watch_count,
+            EventType.DELETED: metrics.node_deleted_watch_count,
+            EventType.DATA_CHANGED: metrics.node_changed_watch_count,
+            EventType.CHILDREN_CHANGED: metrics.node_children_watch_count,
+        }
+        #: Open connections in order of accept.
+        self.connections: dict[Connection, None] = {}
+        #: Whether requests need a look before they are served, see :class:`Gate`.
+        self.guarded = gate.guarded
+        #: Connections with replies or events to write at the end of the turn.
+        self.dirty: list[Connection] = []
+        #: Connections that are not read while too many writes are outstanding.
+        self.held: list[Connection] = []
+        #: Set once the server is RUNNING; until then connections wait.
+        self.pipeline: Pipeline
+        self.reads: Reads
+        self.attach: Attach
+        self.tree: DataTree
+        self.running = False
+        #: Latency of the writes that the present turn commits, in ms.
+        self.turn_latency_ms = 0
+        self._turning = False
+
+    def run(self, pipeline: Pipeline, reads: Reads, attach: Attach, tree: DataTree) -> None:
+        """The server is RUNNING: serve the connections that waited."""
+        self.pipeline = pipeline
+        self.reads = reads
+        self.attach = attach
+        self.tree = tree
+        self.running = True
+        for connection in list(self.connections):
+            connection.resume()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Run in the next turn of the loop."""
+        self._scheduler.call_soon(callback)
+
+    def deliver(self, watchers: Iterable[object], event_type: int, path: bytes, zxid: int, acl: Acl) -> None:
+        """Tell watchers of a change; only those that may read the node (CVE-2024-23944)."""
+        event = encode_event(event_type, path, zxid)
+        told = 0
+        for watcher in cast("Iterable[Connection]", watchers):
+            if acl is OPEN_ACL or self.access.permits(acl, Perm.READ, watcher.identities):
+                watcher.deliver(event)
+                told += 1
+        self.stats.packets_sent += told
+        self.stats.metrics.watch_bytes.value += told * len(event)
+        self._watch_counts[event_type].add(told)
+
+    def need_end_turn(self) -> None:
+        """Something is to be written outside of a commit: see to it that the turn ends."""
+        if not self._turning:
+            self._turning = True
+            self._scheduler.call_soon(self.end_turn)
+
+    def commit_turn(self, writes: list[Write], started: float) -> None:
+        """Commit a durable batch and write everything it produced."""
+        now = self.clock.monotonic()
+        latency = self.turn_latency_ms = int((now - started) * 1000)
+        self._turning = True
+        self.pipeline.commit(writes, int(now * 1000))
+        stats = self.stats
+        count = len(writes)
+        stats.packets_sent += count
+        stats.record(count, latency)
+        stats.metrics.updatelatency.add_many(latency, count)
+        self.turn_latency_ms = 0
+        self.end_turn()
+
+    def end_turn(self) -> None:
+        """Write what the turn produced, one write a connection; read again from those held back."""
+        self._turning = False
+        dirty = self.dirty
+        self.dirty = []
+        for connection in dirty:
+            connection.flush()
+        if self.held and self.pipeline.outstanding <= self.settings.global_outstanding_limit:
+            held = self.held
+            self.held = []
+            for connection in held:
+                connection.release()

@@ -1,0 +1,64 @@
+"""The client port: accept, and drop connections that have been silent for too long (``NIOServerCnxnFactory``)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+
+from zabra.frontend.connection import Connection
+from zabra.frontend.hub import Hub
+
+_log = logging.getLogger(__name__)
+
+
+class Listener:
+    """One listening socket for plain clients."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        #: The port in use, once bound.
+        self.port = 0
+
+    async def bind(self, host: str | None, port: int, backlog: int) -> None:
+        """Listen; ``host`` None is every address, port 0 any free one. Raises OSError."""
+        self._server = await self._loop.create_server(
+            self._accept, host, port, backlog=backlog if backlog > 0 else 1024, reuse_address=True
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._sweep()
+
+    def _accept(self) -> Connection:
+        return Connection(self._hub)
+
+    def _sweep(self) -> None:
+        """Close what has been silent for longer than its timeout; a connection without a session gets 10 s."""
+        hub = self._hub
+        now = hub.clock.monotonic()
+        for connection in list(hub.connections):
+            if now - connection.last_seen > connection.timeout_ms / 1000 and not connection.waiting:
+                if connection.session is None:
+                    hub.stats.metrics.sessionless_connections_expired.add()
+                _log.info("closing %s:%d: silent for %d ms", *connection.peer, connection.timeout_ms)
+                connection.close()
+        interval = hub.settings.sessionless_cnxn_timeout_ms / 1000
+        self._timer = self._loop.call_later(max(interval, 0.1), self._sweep)
+
+    async def close(self) -> None:
+        """Stop accepting, and close every connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._hub.connections):
+            connection.close()
+
+
+def set_keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Have the system probe a silent peer (``clientTcpKeepAlive``)."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,0 +1,166 @@
+"""[hot] The log stage: everything of one turn of the loop is one write and one sync, then it may commit.
+
+Where the sync runs decides single-write speed: in the loop's own thread it costs the sync alone, handed to a thread two
+switches more, which is more than the sync itself on a good disk. So it runs inline while recent syncs are short, and goes
+to the worker when they are not, so that a slow disk delays neither reads nor pings. One batch is on its way at a time;
+what arrives meanwhile is the next batch.
+
+After a failed write or sync memory and disk may disagree: nothing more is written or answered, the server stops.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from zabra.obs.stats import ServerStats
+from zabra.pipeline.request import Write
+from zabra.runtime.ports import Clock, Worker
+from zabra.storage.logwriter import LogWriter
+
+_log = logging.getLogger(__name__)
+
+#: Above this average a sync goes to the worker, in seconds; it comes back below half of it.
+INLINE_SYNC_MAX: Final = 0.002
+
+
+class Scheduler(Protocol):
+    """The loop calls that the pipeline uses; an asyncio loop has them."""
+
+    def call_soon(self, callback: Callable[..., object], *args: object) -> object:
+        """Run after this turn's reads."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> object:
+        """Run in ``delay`` seconds."""
+
+
+class Persist:
+    """Collects proposals, makes them durable, hands them to ``commit`` in order."""
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        worker: Worker,
+        clock: Clock,
+        scheduler: Scheduler,
+        commit: Callable[[list[Write], float], None],
+        fatal: Callable[[str, BaseException], None],
+        stats: ServerStats,
+        *,
+        flush_delay_ms: int = 0,
+        max_batch_size: int = 1000,
+        sync_warning_ms: int = 1000,
+    ) -> None:
+        """``commit(writes, started)`` gets each durable batch and the monotonic second its first write came at."""
+        self._writer = writer
+        self._worker = worker
+        self._monotonic = clock.monotonic
+        self._scheduler = scheduler
+        self._commit = commit
+        self._fatal = fatal
+        self._stats = stats
+        self._metrics = stats.metrics
+        self._flush_delay = flush_delay_ms / 1000
+        self._max_batch_size = max_batch_size
+        self._sync_warning = sync_warning_ms / 1000
+        self._append = writer.append
+        #: Proposed, not yet given to the disk. Never replaced, so that its ``append`` may be kept.
+        self.batch: list[Write] = []
+        #: Given to the disk.
+        self.in_flight: list[Write] = []
+        self._started = 0.0
+        self._in_flight_started = 0.0
+        self._scheduled = False
+        self._busy = False
+        self._filling = False
+        self._stopped = False
+        #: Moving average of the sync time in seconds, and which side of the limit it was on last.
+        self._sync_average = 0.0
+        self._inline = True
+
+    @property
+    def outstanding(self) -> int:
+        """Writes proposed and not yet durable."""
+        return len(self.batch) + len(self.in_flight)
+
+    def propose(self, zxid: int, payload: bytes, write: Write) -> None:
+        """Take a proposal into the batch of this turn."""
+        self._append(zxid, payload)
+        self.batch.append(write)
+        if not self._scheduled:
+            self._scheduled = True
+            self._started = self._monotonic()
+            if self._flush_delay:
+                self._scheduler.call_later(self._flush_delay, self.flush)
+            else:
+                self._scheduler.call_soon(self.flush)
+        elif self._flush_delay and len(self.batch) == self._max_batch_size:
+            self._scheduler.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write and sync what is there, unless a batch is on its way: then its end flushes again."""
+        if self._busy or self._stopped or not self.batch:
+            return
+        self._scheduled = False
+        writes = self.in_flight = self.batch[:]
+        self.batch.clear()
+        self._in_flight_started = self._started
+        taken = self._writer.take()
+        assert taken is not None
+        if not self._inline:
+            self._busy = True
+            self._worker.submit(lambda: self._timed_write(taken), self._written)
+            return
+        try:
+            seconds = self._timed_write(taken)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._durable(writes, seconds)
+
+    def _timed_write(self, taken: object) -> float:
+        before = self._monotonic()
+        self._writer.write(taken)  # type: ignore[arg-type]
+        return self._monotonic() - before
+
+    def _written(self, seconds: float | None, error: BaseException | None) -> None:
+        self._busy = False
+        if self._stopped:
+            return
+        if error is not None:
+            self._fail(error)
+            return
+        assert seconds is not None
+        self._durable(self.in_flight, seconds)
+        self.flush()
+
+    def _durable(self, writes: list[Write], seconds: float) -> None:
+        self._account(seconds, len(writes))
+        self.in_flight = []
+        self._commit(writes, self._in_flight_started)
+        if self._writer.needs_fill and not self._filling and not self._stopped:
+            self._filling = True
+            self._worker.submit(self._writer.fill_ahead, self._filled)
+
+    def _account(self, seconds: float, count: int) -> None:
+        average = self._sync_average = self._sync_average * 0.9 + seconds * 0.1
+        self._inline = average < (INLINE_SYNC_MAX if self._inline else INLINE_SYNC_MAX / 2)
+        self._metrics.fsynctime.add(int(seconds * 1000))
+        self._metrics.sync_processor_batch_size.add(count)
+        if seconds > self._sync_warning:
+            self._stats.fsync_threshold_exceed_count += 1
+            _log.warning("writing and syncing the transaction log took %d ms; the disk is slow", seconds * 1000)
+
+    def _filled(self, _: object, error: BaseException | None) -> None:
+        self._filling = False
+        if error is not None and not self._stopped:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self.stop()
+        self._fatal("the transaction log could not be written", error)
+
+    def stop(self) -> None:
+        """Write nothing more; what was not durable is never answered."""
+        self._stopped = True

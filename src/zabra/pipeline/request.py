@@ -1,0 +1,59 @@
+"""A write on its way from validation to its reply, and what a connection must offer for that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from zabra.sessions.tracker import Session
+from zabra.tree.node import Node
+from zabra.wire.records_data import Identity
+
+
+class Change(NamedTuple):
+    """One planned change, ready to be installed; ``node`` is None for a removal."""
+
+    #: The transaction type: one of the creates, deletes, SET_DATA, SET_ACL, CHECK, ERROR.
+    type: int
+    path: bytes
+    node: Node | None = None
+    parent_path: bytes = b""
+    parent: Node | None = None
+    #: Error code, for the parts of a failed multi.
+    err: int = 0
+
+
+class Requester(Protocol):
+    """What the pipeline needs of a client connection."""
+
+    session: Session | None
+    identities: tuple[Identity, ...]
+
+    def answer_write(self, write: Write, body: bytes, err: int) -> None:
+        """Queue the reply of a committed write, then run the reads that waited behind it."""
+
+    def session_opened(self, session: Session) -> None:
+        """The createSession of this connection committed."""
+
+    def session_closed(self, write: Write) -> None:
+        """The closeSession that this connection asked for committed: reply, then close."""
+
+    def close(self) -> None:
+        """Write what is queued, then close."""
+
+
+class Write:
+    """A validated write: what its commit installs and whom it answers."""
+
+    __slots__ = ("changes", "conn", "digest", "err", "op", "path", "session", "time_ms", "xid", "zxid")
+
+    def __init__(self, conn: Requester | None, xid: int, op: int, zxid: int) -> None:
+        #: Who waits for the reply; None for the server's own writes.
+        self.conn = conn
+        self.xid = xid
+        #: The request's type; a failed one keeps it and has ``err``.
+        self.op = op
+        self.zxid = zxid
+        self.err = 0
+        self.changes: Sequence[Change] = ()
+        self.session: Session | None = None
