@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from zabra.wire.records_data import Identity
-
 from zabra.auth.provider import AccessContext, ConnectionInfo
+from zabra.wire.records_data import Identity
 
 
 @dataclass(frozen=True)
