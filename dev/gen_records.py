@@ -1,191 +1,330 @@
-"""Writes ``src/zabra/wire/records_*.py`` from ``schema.jute``. Run it after changing the schema.
+"""Write ``src/zabra/wire/records_*.py`` from ``src/zabra/wire/schema.jute``.
 
-``python dev/gen_records.py [--check]``: with ``--check`` nothing is written, and the exit code says whether all is current.
+    python dev/gen_records.py            write the files
+    python dev/gen_records.py --check    only say which differ, exit code 1 if any does
+
+Adjacent fixed-width fields share one ``struct.Struct``.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import textwrap
+from dataclasses import dataclass, field
 from pathlib import Path
 
-WIRE = Path(__file__).parent.parent / "src" / "zabra" / "wire"
-FIXED = {"int": ("i", "int"), "long": ("q", "int"), "bool": ("?", "bool")}
-PYTHON = {"buffer": "bytes | None", "ustring": "str | None", "path": "bytes | None", "acl": "Acl | None"}
-READ = {"buffer": "r.read_buffer()", "ustring": "r.read_text()", "path": "r.read_path()", "acl": "decode_acl(r)"}
-PACK = {"buffer": "pack_buffer", "ustring": "pack_text", "path": "pack_path", "acl": "encode_acl"}
-IMPORTS = {"data": (), "proto": ("ClientInfo",), "txn": (), "quorum": ("Id",)}
+WIRE = Path(__file__).parents[1] / "src" / "zabra" / "wire"
 
-ACL_CODE = '''
-#: One entry of an ACL: permission bits, scheme, id.
-AclEntry = tuple[int, str, str]
-Acl = tuple[AclEntry, ...]
-#: What a connection has proven: scheme, id.
-Identity = tuple[str, str]
-
-
-def decode_acl(r: Reader) -> Acl | None:
-    """A vector of ACL entries; null strings become empty ones, which no scheme accepts."""
-    return r.read_vector(lambda: (r.read_int(), r.read_text() or "", r.read_text() or ""))
-
-
-def encode_acl(acl: Acl | None) -> bytes:
-    """A vector of ACL entries."""
-    if acl is None:
-        return pack_vector(None)
-    return pack_vector([_pack_int(perms) + pack_text(scheme) + pack_text(id_) for perms, scheme, id_ in acl])
-'''
+#: Fixed-width types: struct code, Python type, reader for a lone one.
+FIXED = {
+    "int": ("i", "int", "read_int"),
+    "long": ("q", "int", "read_long"),
+    "ulong": ("Q", "int", ""),
+    "boolean": ("?", "bool", "read_bool"),
+}
+#: Other simple types: Python type, decoding expression, function that packs.
+VARIABLE = {
+    "ustring": ("str | None", "r.read_text()", "pack_text"),
+    "path": ("bytes | None", "r.read_path()", "pack_path"),
+    "buffer": ("bytes | None", "r.read_buffer()", "pack_buffer"),
+    "acl": ("Acl | None", "decode_acl(r)", "encode_acl"),
+    "raw_acl": ("RawAcl | None", "decode_raw_acl(r)", "encode_acl"),
+    "identity": ("Identity", "decode_identity(r)", "encode_identity"),
+}
+#: What the hand-written part of records_data.py gives to the other modules.
+ACL_NAMES = (
+    *("Acl", "Identity", "RawAcl", "decode_acl", "decode_identity", "decode_raw_acl"),
+    *("encode_acl", "encode_identity"),
+)
+PRIMITIVES = ("NULL", "Reader", "pack_buffer", "pack_path", "pack_text", "pack_vector")
 
 
-def parse(text: str) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
-    """The schema as module -> [(record, [(type, field)])]."""
-    modules: dict[str, list[tuple[str, list[tuple[str, str]]]]] = {}
-    records: list[tuple[str, list[tuple[str, str]]]] = []
-    for line in text.splitlines():
-        line = line.partition("#")[0].strip()
-        if not line:
+@dataclass
+class Field:
+    """One field: schema type and our name."""
+
+    type: str
+    name: str
+
+
+@dataclass
+class Record:
+    """One record: our name, Apache's, the docstring's lines and the fields in wire order."""
+
+    name: str
+    java: str
+    doc: list[str]
+    fields: list[Field] = field(default_factory=list)
+
+
+@dataclass
+class Module:
+    """One module of the schema, one file."""
+
+    name: str
+    java: str
+    records: list[Record] = field(default_factory=list)
+
+
+def parse(text: str) -> list[Module]:
+    """The schema's modules. Raises ValueError with the line number."""
+    modules: list[Module] = []
+    doc: list[str] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if line.startswith("///"):
+            doc.append(line[3:].strip())
+        elif not line or line.startswith("//") or line == "}":
             continue
-        name, _, rest = line.partition(" ")
-        if name == "module":
-            records = modules[rest.strip()] = []
-            continue
-        fields = [tuple(field.split()) for field in rest.split(",")]
-        records.append((name, [(kind, field) for kind, field in fields]))
+        elif match := re.fullmatch(r"module (\w+) ([\w.]+) \{", line):
+            modules.append(Module(match[1], match[2]))
+        elif match := re.fullmatch(r"record (\w+)(?: = ([\w.]+))? \{", line):
+            java = match[2] or match[1]
+            modules[-1].records.append(Record(match[1], java if "." in java else f"{modules[-1].java}.{java}", doc))
+            doc = []
+        elif match := re.fullmatch(r"([\w<>]+) (\w+)(?: = (\w+))?;", line):
+            modules[-1].records[-1].fields.append(Field(match[1], match[2]))
+        else:
+            raise ValueError(f"line {number}: {line}")
     return modules
 
 
-def annotation(kind: str) -> str:
-    """The Python type of a field."""
-    if kind in FIXED:
-        return FIXED[kind][1]
-    if kind in PYTHON:
-        return PYTHON[kind]
-    inner = re.fullmatch(r"vector<(\w+)>", kind)
-    if inner is None:
-        return kind
-    element = annotation(inner[1])
-    return f"tuple[{element}, ...] | None"
+class Writer:
+    """Source text of one module."""
 
+    def __init__(self, module: Module, homes: dict[str, str]) -> None:
+        self.module = module
+        #: Record name -> module that defines it.
+        self.homes = homes
+        self.structs: dict[str, str] = {}
 
-def reader(kind: str) -> str:
-    """The expression that reads a field."""
-    if kind in READ:
-        return READ[kind]
-    inner = re.fullmatch(r"vector<(\w+)>", kind)
-    if inner is None:
-        return f"{kind}.decode(r)"
-    if inner[1] in READ:
-        return f"r.read_vector({READ[inner[1]].removesuffix('()')})"
-    return f"r.read_vector(lambda: {inner[1]}.decode(r))"
+    def source(self) -> str:
+        """The whole file."""
+        classes = [self._record(record) for record in self.module.records]
+        if self.module.name == "data":
+            classes.insert(0, ACL_CODEC)
+        body = "\n\n\n".join(classes)
+        structs = "".join(f'{name} = Struct(">{codes}")\n' for codes, name in sorted(self.structs.items()))
+        return self._head(body) + (structs and f"\n{structs}") + f"\n\n{body}\n"
 
-
-def packer(kind: str, field: str) -> str:
-    """The expression that encodes a field."""
-    if kind in PACK:
-        return f"{PACK[kind]}(self.{field})"
-    inner = re.fullmatch(r"vector<(\w+)>", kind)
-    if inner is None:
-        return f"self.{field}.encode()"
-    element = f"{PACK[inner[1]]}(item)" if inner[1] in PACK else "item.encode()"
-    return f"pack_vector(None if self.{field} is None else [{element} for item in self.{field}])"
-
-
-def runs(fields: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
-    """Fields in order, adjacent fixed-width ones together: those are one struct."""
-    groups: list[list[tuple[str, str]]] = []
-    for kind, field in fields:
-        if kind in FIXED and groups and groups[-1][0][0] in FIXED:
-            groups[-1].append((kind, field))
+    def _head(self, body: str) -> str:
+        doc = f'"""Records of ``{self.module.java}``. Generated by dev/gen_records.py from schema.jute: do not edit."""'
+        lines = [doc, "", "from __future__ import annotations", ""]
+        if self.structs:
+            lines.append("from struct import Struct")
+        if self.module.name == "data":
+            lines.append("from typing import Final, NamedTuple, Self")
         else:
-            groups.append([(kind, field)])
-    return groups
+            lines.append("from typing import NamedTuple, Self")
+        lines = lines[:4] + sorted(lines[4:])
+        lines += ["", *_import("zabra.errors", ["MarshallingError"], body)]
+        lines += _import("zabra.wire.primitives", PRIMITIVES, body)
+        if self.module.name != "data":
+            elsewhere = [name for name, home in self.homes.items() if home == "data"]
+            lines += _import("zabra.wire.records_data", [*ACL_NAMES, *elsewhere], body)
+        return "\n".join(lines).replace("annotations\n\n\n", "annotations\n\n") + "\n"
+
+    def _record(self, record: Record) -> str:
+        lines = [f"class {record.name}(NamedTuple):"]
+        doc = " ".join(record.doc)
+        lines += [f'    """{doc}', "", f"    ``{record.java}``", '    """', ""]
+        lines += [f"    {item.name}: {self._python_type(item.type)}" for item in record.fields]
+        lines += ["", "    def encode(self) -> bytes:"]
+        parts = [self._encode(run, len(record.fields)) for run in _runs(record.fields)]
+        encoded = f"        return {' + '.join(parts)}"
+        if len(encoded) > 120:
+            encoded = "\n            + ".join(["        return (\n            " + parts[0], *parts[1:]]) + "\n        )"
+        lines += [encoded, "", "    @classmethod", "    def decode(cls, r: Reader) -> Self:"]
+        lines += self._decode(record)
+        text = "\n".join(lines)
+        assert max(map(len, text.splitlines())) <= 120, record.name
+        return text
+
+    def _python_type(self, type_: str) -> str:
+        if type_ in FIXED:
+            return FIXED[type_][1]
+        if type_ in VARIABLE:
+            return VARIABLE[type_][0]
+        if element := _element(type_):
+            return f"tuple[{self._python_type(element)}, ...] | None"
+        assert type_ in self.homes, type_
+        return type_
+
+    def _encode(self, run: list[Field], count: int) -> str:
+        first = run[0]
+        if first.type in FIXED:
+            values = "*self" if len(run) == count else ", ".join(f"self.{item.name}" for item in run)
+            return f"{self._struct(run)}.pack({values})"
+        value = f"self.{first.name}"
+        if first.type in VARIABLE:
+            return f"{VARIABLE[first.type][2]}({value})"
+        if element := _element(first.type):
+            pack = VARIABLE[element][2] if element in VARIABLE else f"{element}.encode"
+            return f"pack_vector({value}, {pack})"
+        return f"{value}.encode()"
+
+    def _decode(self, record: Record) -> list[str]:
+        runs = _runs(record.fields)
+        if len(runs) == 1 and len(runs[0]) > 1:
+            return [f"        return cls._make(r.unpack({self._struct(runs[0])}))"]
+        lines: list[str] = []
+        values: list[str] = []
+        for run in runs:
+            expression = self._decode_run(run)
+            if len(runs) == 1:
+                return [f"        return cls({expression})"]
+            names = [item.name for item in run]
+            lines.append(f"        {', '.join(names)} = {expression}")
+            values += names
+        made = f"        return cls({', '.join(values)})"
+        if len(made) > 120:
+            made = "\n            ".join(["        return cls(", *(f"{value}," for value in values)]) + "\n        )"
+        return [*lines, made]
+
+    def _decode_run(self, run: list[Field]) -> str:
+        first = run[0]
+        if first.type in FIXED:
+            reader = FIXED[first.type][2]
+            return f"r.{reader}()" if len(run) == 1 and reader else f"r.unpack({self._struct(run)})"
+        if first.type in VARIABLE:
+            return VARIABLE[first.type][1]
+        if element := _element(first.type):
+            simple = {"path": "Reader.read_path", "identity": "decode_identity"}
+            return f"r.read_vector({simple.get(element, f'{element}.decode')})"
+        return f"{first.type}.decode(r)"
+
+    def _struct(self, run: list[Field]) -> str:
+        codes = "".join(FIXED[item.type][0] for item in run)
+        name = "_" + codes.replace("Q", "U").replace("?", "b").upper()
+        self.structs[codes] = name
+        return name
 
 
-def layout_name(group: list[tuple[str, str]]) -> str:
-    """The constant that holds a run's struct."""
-    return "_" + "".join(FIXED[kind][0] for kind, _ in group).replace("?", "B").upper()
-
-
-def record_code(name: str, fields: list[tuple[str, str]]) -> list[str]:
-    """The class of one record."""
-    lines = ["", "", f"class {name}(NamedTuple):", f'    """{", ".join(f"{kind} {field}" for kind, field in fields)}."""', ""]
-    if len(lines[3]) > 120:
-        lines[3] = f'    """{len(fields)} fields, {fields[0][1]} to {fields[-1][1]}."""'
-    lines += [f"    {field}: {annotation(kind)}" for kind, field in fields]
-    encode: list[str] = []
-    decode: list[str] = []
-    for group in runs(fields):
-        if group[0][0] in FIXED:
-            names = ", ".join(field for _, field in group)
-            encode.append(f"{layout_name(group)}.pack({', '.join(f'self.{field}' for _, field in group)})")
-            decode.append(f"{names}{',' if len(group) == 1 else ''} = r.read_struct({layout_name(group)})")
+def _runs(fields: list[Field]) -> list[list[Field]]:
+    """The fields, with adjacent ones of fixed width together."""
+    runs: list[list[Field]] = []
+    for item in fields:
+        if item.type in FIXED and runs and runs[-1][0].type in FIXED:
+            runs[-1].append(item)
         else:
-            kind, field = group[0]
-            encode.append(packer(kind, field))
-            decode.append(f"{field} = {reader(kind)}")
-    bools = {field for kind, field in fields if kind == "bool"}
-    made = ", ".join(f"bool({field})" if field in bools else field for _, field in fields)
-    lines += ["", "    def encode(self) -> bytes:", '        """The record\'s bytes."""']
-    if len(encode) == 1:
-        lines.append(f"        return {encode[0]}")
-    else:
-        lines += ["        return b\"\".join(", "            ("]
-        lines += [f"                {part}," for part in encode]
-        lines += ["            )", "        )"]
-    lines += ["", "    @classmethod", "    def decode(cls, r: Reader) -> Self:", '        """Raises MarshallingError."""']
-    lines += [f"        {part}" for part in decode]
-    lines.append(f"        return cls({made})")
-    return lines
+            runs.append([item])
+    return runs
 
 
-def module_code(module: str, records: list[tuple[str, list[tuple[str, str]]]]) -> str:
-    """One generated file."""
-    body: list[str] = []
-    layouts: dict[str, str] = {}
-    for name, fields in records:
-        body += record_code(name, fields)
-        for group in runs(fields):
-            if group[0][0] in FIXED:
-                layouts[layout_name(group)] = "".join(FIXED[kind][0] for kind, _ in group)
-    text = "\n".join(body)
-    if module == "data":
-        text = ACL_CODE.rstrip() + "\n" + text
-        layouts["_I"] = "i"
-    used = [name for name in ("Reader", "pack_buffer", "pack_path", "pack_text", "pack_vector") if re.search(rf"\b{name}\b", text)]
-    from_data = [name for name in ("Acl", "decode_acl", "encode_acl", *IMPORTS[module]) if re.search(rf"\b{name}\b", text)]
-    head = [
-        f'"""Records of module {module}. Generated from schema.jute by dev/gen_records.py; do not edit."""',
-        "",
-        "from __future__ import annotations",
-        "",
-    ]
-    if layouts:
-        head.append("from struct import Struct")
-    head += ["from typing import Final, NamedTuple, Self" if layouts else "from typing import NamedTuple, Self", ""]
-    head.append(f"from zabra.wire.primitives import {', '.join(used)}")
-    if module != "data" and from_data:
-        head.append(f"from zabra.wire.records_data import {', '.join(sorted(from_data, key=lambda n: (not n[0].isupper(), n)))}")
-    head.append("")
-    head += [f'{name}: Final = Struct(">{layout}")' for name, layout in sorted(layouts.items())]
-    if module == "data":
-        head.append("_pack_int = _I.pack")
-    return "\n".join(head).rstrip() + ("\n" if module == "data" else "") + text + "\n"
+def _element(type_: str) -> str:
+    match = re.fullmatch(r"vector<(\w+)>", type_)
+    return match[1] if match else ""
 
 
-def main() -> int:
-    """Write the files, or compare them."""
-    stale = False
-    for module, records in parse((WIRE / "schema.jute").read_text()).items():
-        path = WIRE / f"records_{module}.py"
-        code = module_code(module, records)
-        if "--check" in sys.argv[1:]:
-            if not path.exists() or path.read_text() != code:
-                print(f"{path.name} is not what schema.jute says: run dev/gen_records.py")
-                stale = True
-        else:
-            path.write_text(code)
-    return int(stale)
+def _import(module: str, names: list[str] | tuple[str, ...], body: str) -> list[str]:
+    """The import of those ``names`` that ``body`` uses."""
+    used = sorted((name for name in names if re.search(rf"\b{name}\b", body)), key=_import_order)
+    line = f"from {module} import {', '.join(used)}"
+    if not used or len(line) <= 120:
+        return [line] if used else []
+    return [f"from {module} import (", *(f"    {name}," for name in used), ")"]
+
+
+def _import_order(name: str) -> tuple[int, str]:
+    """Constants, classes, functions: as ruff sorts."""
+    return (0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2), name
+
+
+ACL_CODEC = textwrap.dedent(
+    '''
+    #: Who someone is: scheme, id.
+    Identity = tuple[str, str]
+    #: Permission bits, scheme, id.
+    AclEntry = tuple[int, str, str]
+    Acl = tuple[AclEntry, ...]
+    #: A list as a client may send it.
+    RawAcl = tuple[tuple[int, str | None, str | None], ...]
+
+    #: The list that nearly every znode has, world:anyone with all rights, and its bytes.
+    _OPEN: Final[Acl] = ((31, "world", "anyone"),)
+    _OPEN_BYTES: Final = b"\\0\\0\\0\\1\\0\\0\\0\\x1f\\0\\0\\0\\5world\\0\\0\\0\\6anyone"
+    _OPEN_SIZE: Final = len(_OPEN_BYTES)
+
+
+    def decode_acl(r: Reader) -> Acl | None:
+        """A stored ``vector<ACL>``. An entry with a null scheme or id, which no server ever stored, is refused."""
+        pos = r.pos
+        if r.buf[pos : pos + _OPEN_SIZE] == _OPEN_BYTES and pos + _OPEN_SIZE <= r.end:
+            r.pos = pos + _OPEN_SIZE
+            return _OPEN
+        return r.read_vector(_decode_entry)
+
+
+    def decode_raw_acl(r: Reader) -> RawAcl | None:
+        """A ``vector<ACL>`` as clients send it."""
+        pos = r.pos
+        if r.buf[pos : pos + _OPEN_SIZE] == _OPEN_BYTES and pos + _OPEN_SIZE <= r.end:
+            r.pos = pos + _OPEN_SIZE
+            return _OPEN
+        return r.read_vector(_decode_raw_entry)
+
+
+    def encode_acl(acl: Acl | RawAcl | None) -> bytes:
+        """A ``vector<ACL>``."""
+        return _OPEN_BYTES if acl is _OPEN else pack_vector(acl, _encode_entry)
+
+
+    def _decode_raw_entry(r: Reader) -> tuple[int, str | None, str | None]:
+        return r.read_int(), r.read_text(), r.read_text()
+
+
+    def _decode_entry(r: Reader) -> AclEntry:
+        perms = r.read_int()
+        scheme, id_ = decode_identity(r)
+        return perms, scheme, id_
+
+
+    def _encode_entry(entry: tuple[int, str | None, str | None]) -> bytes:
+        return _I.pack(entry[0]) + pack_text(entry[1]) + pack_text(entry[2])
+
+
+    def decode_identity(r: Reader) -> Identity:
+        """An ``Id``. A null scheme or id is refused."""
+        scheme = r.read_text()
+        id_ = r.read_text()
+        if scheme is None or id_ is None:
+            raise MarshallingError("null scheme or id")
+        return scheme, id_
+
+
+    def encode_identity(identity: Identity) -> bytes:
+        """An ``Id``."""
+        return pack_text(identity[0]) + pack_text(identity[1])
+    '''
+).strip()
+
+
+def generate() -> dict[Path, str]:
+    """Path -> source of every generated file."""
+    modules = parse((WIRE / "schema.jute").read_text(encoding="utf-8"))
+    homes = {record.name: module.name for module in modules for record in module.records}
+    sources: dict[Path, str] = {}
+    for module in modules:
+        writer = Writer(module, homes)
+        if module.name == "data":
+            writer.structs["i"] = "_I"
+        sources[WIRE / f"records_{module.name}.py"] = writer.source()
+    return sources
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code."""
+    stale = [path for path, source in generate().items() if not path.exists() or path.read_text("utf-8") != source]
+    if "--check" in arguments:
+        for path in stale:
+            print(f"{path} does not match schema.jute: run dev/gen_records.py", file=sys.stderr)
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(generate()[path], encoding="utf-8")
+        print(f"wrote {path}")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

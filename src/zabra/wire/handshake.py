@@ -34,7 +34,7 @@ class ConnectRequest(NamedTuple):
 def parse_connect(frame: bytes) -> ConnectRequest:
     """Parse a connect request without its length prefix. Raises MarshallingError."""
     r = Reader(frame)
-    version, last_zxid, timeout, session_id = r.read_struct(_HEAD)
+    version, last_zxid, timeout, session_id = r.unpack(_HEAD)
     password = r.read_buffer()
     has_read_only = r.pos < len(frame)
     read_only = r.read_bool() if has_read_only else False

@@ -1,17 +1,21 @@
-"""The bodies of multi and multiRead (``MultiOperationRecord``, ``MultiResponse``, 3.9.5).
+"""Multi and multiRead: their operations and results (``MultiOperationRecord``, ``MultiResponse``, 3.9.5).
 
-  request   repeated: MultiHeader{int type, bool done=false, int err=-1}, request record;  end: MultiHeader{-1, true, -1}
-  response  repeated: MultiHeader{int type, bool done=false, int err}, result;             end: MultiHeader{-1, true, -1}
+::
 
-A failed operation's type is -1, its header's err is the code and its result that code once more.
+    request  = (MultiHeader{type, false, -1} request)* MultiHeader{-1, true, -1}
+    response = (MultiHeader{type, false, err} result)* MultiHeader{-1, true, -1}
+    header   = int type, bool done, int err
+
+The result of a create that answers a stat has type 15 whatever its request had; an error has type -1, and its code
+both in the header and as the result.
 """
 
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final, Protocol, Self
+from typing import Final
 
-from zabra.consts import Op
+from zabra.consts import Mode, Op
 from zabra.errors import MarshallingError
 from zabra.wire.primitives import Reader
 from zabra.wire.records_proto import (
@@ -24,60 +28,88 @@ from zabra.wire.records_proto import (
     SetDataRequest,
 )
 
+WriteRequest = CreateRequest | CreateTtlRequest | DeleteRequest | SetDataRequest | CheckVersionRequest
+ReadRequest = GetDataRequest | GetChildrenRequest
+
 _HEADER: Final = Struct(">i?i")
 _ERROR: Final = Struct(">i?ii")
 _END: Final = _HEADER.pack(-1, True, -1)
 
 
-class _Record(Protocol):
-    @classmethod
-    def decode(cls, r: Reader) -> Self: ...
+def decode_multi(r: Reader) -> list[tuple[int, WriteRequest]]:
+    """The operations of a multi as (type, request). Raises MarshallingError, also for an operation not allowed in it.
+
+    As in Apache a create's mode decides its type here: one with flags 4 becomes 19, a createTTL without a TTL mode
+    becomes a plain create; unknown flags and a TTL mode without a ttl do not parse, nor does a null ACL.
+    """
+    operations: list[tuple[int, WriteRequest]] = []
+    while (type_ := _next_type(r)) is not None:
+        if type_ == Op.SET_DATA:
+            operations.append((type_, SetDataRequest.decode(r)))
+        elif type_ in (Op.CREATE, Op.CREATE2, Op.CREATE_CONTAINER):
+            operations.append(_create(type_, CreateRequest.decode(r)))
+        elif type_ == Op.DELETE:
+            operations.append((type_, DeleteRequest.decode(r)))
+        elif type_ == Op.CHECK:
+            operations.append((type_, CheckVersionRequest.decode(r)))
+        elif type_ == Op.CREATE_TTL:
+            operations.append(_create_ttl(CreateTtlRequest.decode(r)))
+        else:
+            raise MarshallingError(f"operation {type_} in a multi")
+    return operations
 
 
-_WRITES: Final[dict[int, type[_Record]]] = {
-    Op.CREATE: CreateRequest,
-    Op.CREATE2: CreateRequest,
-    Op.CREATE_CONTAINER: CreateRequest,
-    Op.CREATE_TTL: CreateTtlRequest,
-    Op.DELETE: DeleteRequest,
-    Op.SET_DATA: SetDataRequest,
-    Op.CHECK: CheckVersionRequest,
-}
-_READS: Final[dict[int, type[_Record]]] = {Op.GET_DATA: GetDataRequest, Op.GET_CHILDREN: GetChildrenRequest}
+def decode_multi_read(r: Reader) -> list[tuple[int, ReadRequest]]:
+    """The operations of a multiRead as (type, request). Raises MarshallingError.
+
+    Watch flags are dropped, as Apache does while decoding.
+    """
+    operations: list[tuple[int, ReadRequest]] = []
+    while (type_ := _next_type(r)) is not None:
+        if type_ == Op.GET_DATA:
+            operations.append((type_, GetDataRequest(GetDataRequest.decode(r).path, False)))
+        elif type_ == Op.GET_CHILDREN:
+            operations.append((type_, GetChildrenRequest(GetChildrenRequest.decode(r).path, False)))
+        else:
+            raise MarshallingError(f"operation {type_} in a multiRead")
+    return operations
 
 
-def decode_multi(r: Reader) -> list[tuple[int, object]]:
-    """The operations of a multi as (type, request record). Raises MarshallingError, also for an op that may not be in it."""
-    return _decode(r, _WRITES)
+def _next_type(r: Reader) -> int | None:
+    type_, done, _ = r.unpack(_HEADER)
+    return None if done else int(type_)
 
 
-def decode_multi_read(r: Reader) -> list[tuple[int, object]]:
-    """The operations of a multiRead as (type, request record). Raises MarshallingError."""
-    return _decode(r, _READS)
+def _create(type_: int, request: CreateRequest) -> tuple[int, WriteRequest]:
+    flags = request.flags
+    if not Mode.PERSISTENT <= flags <= Mode.CONTAINER or request.acl is None:
+        raise MarshallingError(f"create with flags {flags} and ACL {request.acl} in a multi")
+    return (Op.CREATE_CONTAINER if flags == Mode.CONTAINER else type_), request
 
 
-def _decode(r: Reader, records: dict[int, type[_Record]]) -> list[tuple[int, object]]:
-    operations: list[tuple[int, object]] = []
-    while True:
-        type_, done, _ = r.read_struct(_HEADER)
-        if done:
-            return operations
-        record = records.get(type_)
-        if record is None:
-            raise MarshallingError(f"operation {type_} inside a multi")
-        operations.append((type_, record.decode(r)))
+def _create_ttl(request: CreateTtlRequest) -> tuple[int, WriteRequest]:
+    flags = request.flags
+    if flags in (Mode.TTL, Mode.TTL_SEQUENTIAL):
+        return Op.CREATE_TTL, request
+    type_ = Op.CREATE_CONTAINER if flags == Mode.CONTAINER else Op.CREATE
+    return type_, CreateRequest(request.path, request.data, request.acl, flags)
+
+
+def encode_operation(type_: int, request: WriteRequest | ReadRequest) -> bytes:
+    """One operation, as clients write it."""
+    return _HEADER.pack(type_, False, -1) + request.encode()
 
 
 def encode_result(type_: int, body: bytes) -> bytes:
-    """One successful operation's result."""
+    """The result of an operation that did what it should."""
     return _HEADER.pack(type_, False, 0) + body
 
 
 def encode_error_result(code: int) -> bytes:
-    """One failed operation's result."""
+    """The result of an operation that failed, or that did not happen because another failed."""
     return _ERROR.pack(Op.ERROR, False, code, code)
 
 
 def encode_multi_end() -> bytes:
-    """What ends a response, and a request too."""
+    """What ends a request or a response."""
     return _END

@@ -1,4 +1,4 @@
-"""[hot] The simple types of jute records: integers, texts, buffers, vectors (``BinaryInputArchive``, ``BinaryOutputArchive``).
+"""[hot] The simple types of jute records: integers, texts, buffers, vectors.
 
 ::
 
@@ -6,8 +6,10 @@
     buffer    = int length, bytes; length -1 is null
     ustring   = a buffer of UTF-8                   vector  = int count, elements; count -1 is null
 
-Apache writes characters beyond U+FFFF as two surrogates of three bytes each, but reads real UTF-8, so that its own texts
-come back damaged. Here such pairs are joined when read and written as the four bytes that everyone else writes.
+Apache writes characters beyond U+FFFF as two surrogates of three bytes each, but reads real UTF-8, so that its own
+texts come back damaged. Here such pairs are joined when read and written as the four bytes that everyone else writes.
+
+Source: ``BinaryInputArchive``, ``BinaryOutputArchive`` (3.9.5).
 """
 
 from __future__ import annotations
