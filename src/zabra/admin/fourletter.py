@@ -7,13 +7,10 @@ gets stock's one line, except for those that need no node.
 from __future__ import annotations
 
 import os
-import platform
-import socket
 import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from typing import Final
 
 from zabra.admin.status import FULL_VERSION, ConnectionStatus, Peer, StatusSource
@@ -206,6 +203,8 @@ def _buckets(what: str, buckets: list[tuple[int, list[str]]]) -> Iterator[str]:
 
 def _envi(_source: StatusSource) -> Iterator[str]:
     """Keys and order of stock. What only a JVM has is ``<NA>``, which stock prints for a property that is not set."""
+    import platform
+
     megabyte = 1 << 20
     page, pages, free = _memory()
     yield "Environment:\n"
@@ -238,6 +237,8 @@ def _memory() -> tuple[int, int, int]:
 
 def _host_name() -> str:
     """The machine's own name. Stock asks the name service for the full one, which may block for seconds."""
+    import socket
+
     return socket.gethostname() or "<NA>"
 
 
@@ -266,6 +267,8 @@ def _number(value: Number) -> str:
     """As Java prints it: whole numbers plain, others by ``Double.toString`` (exponent below 0.001 and from 10^7 on)."""
     if isinstance(value, int) or value == 0.0 or 1e-3 <= abs(value) < 1e7:
         return str(value)
+    from decimal import Decimal
+
     sign, digits, _ = Decimal(repr(value)).normalize().as_tuple()
     exponent = Decimal(repr(value)).adjusted()
     rest = "".join(str(digit) for digit in digits[1:]) or "0"
