@@ -15,7 +15,7 @@ from zabra.runtime.ports import Random
 _NO_FREEZE: Final = -1
 
 
-class ConnectionCounter:
+class ConnectionLimits:
     """Open connections in total and by address (``maxCnxns``, ``maxClientCnxns``); a limit of 0 or less is none.
 
     Total first, as in ``NIOServerCnxnFactory``. An address is any text that names the client's host.
@@ -30,7 +30,7 @@ class ConnectionCounter:
         self.rejected = 0
 
     def admit(self, address: str) -> bool:
-        """Count one more connection, or refuse it; only an admitted one is later given back by :meth:`leave`."""
+        """Count one more connection, or refuse it; only an admitted one is later given back by :meth:`release`."""
         count = self._by_address.get(address, 0)
         if 0 < self.total_max <= self.total or 0 < self.per_address_max <= count:
             self.rejected += 1
@@ -39,7 +39,7 @@ class ConnectionCounter:
         self._by_address[address] = count + 1
         return True
 
-    def leave(self, address: str) -> None:
+    def release(self, address: str) -> None:
         """An admitted connection is gone."""
         count = self._by_address[address] - 1
         self.total -= 1
@@ -110,16 +110,11 @@ class ConnectionThrottle:
         """Tokens in use (``connection_token_deficit``)."""
         return self._size - self._tokens
 
-    def admit_session(self, session_id: int, local_sessions: bool, now_ms: int) -> bool:
-        """Take the tokens of a connect request; ``session_id`` 0 asks for a new session."""
-        if not self._weights:
-            return self.admit(1, now_ms)
-        if session_id:
-            return self.admit(self._renew, now_ms)
-        return self.admit(self._local if local_sessions else self._global, now_ms)
-
-    def admit(self, tokens: int, now_ms: int) -> bool:
-        """Take tokens, or refuse."""
+    def admit(self, *, renewal: bool, now_ms: int, local: bool = False) -> bool:
+        """Take the tokens of a connect request, or refuse it; ``local``: a new session that is not replicated."""
+        tokens = 1
+        if self._weights:
+            tokens = self._renew if renewal else self._local if local else self._global
         if self._size <= 0:
             return True
         self._fill(now_ms)

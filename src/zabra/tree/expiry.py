@@ -2,12 +2,15 @@
 
 A container that had children and has none left goes; one that never had any goes only after
 ``container_max_never_used_interval_ms``, if that is set. A TTL node without children goes when its ttl has passed since
-its last setData. These are candidates: the pipeline checks each again before it deletes. Source: ``ContainerManager``.
+its last setData. Source: ``ContainerManager`` (3.9.5).
+
+Deletions are spread over time, so by its turn a candidate can be in use again, or another node. Apache deletes it all
+the same, even an ordinary node that took its place; so ask :func:`is_due` again at its turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 _MINUTE_MS: Final = 60_000
@@ -32,40 +35,37 @@ class ExpiryTree(Protocol):
         """Every node by its path."""
 
     @property
-    def containers(self) -> Iterable[bytes]:
-        """Paths of container nodes."""
+    def containers(self) -> Mapping[bytes, object]:
+        """Paths of container nodes, in order of creation."""
 
     @property
-    def ttls(self) -> Iterable[bytes]:
-        """Paths of TTL nodes."""
+    def ttls(self) -> Mapping[bytes, object]:
+        """Paths of TTL nodes, in order of creation."""
 
 
-def is_expired_container(node: _Node, wall_ms: int, max_never_used_ms: int) -> bool:
-    """Whether a container may go; ``max_never_used_ms`` 0 keeps those that never had a child."""
-    if node.children:
-        return False
-    if node.cversion > 0:
-        return True
-    return max_never_used_ms != 0 and wall_ms - node.mtime > max_never_used_ms
+#: Reads the ttl in ms out of a stored owner.
+TtlOf = Callable[[int], int]
 
 
-def is_expired_ttl(node: _Node, wall_ms: int, ttl_ms: int) -> bool:
-    """Whether a TTL node may go; a ttl of 0 never passes."""
-    return not node.children and ttl_ms != 0 and wall_ms - node.mtime > ttl_ms
+def is_due(tree: ExpiryTree, path: bytes, wall_ms: int, max_never_used_ms: int, ttl_ms_of: TtlOf) -> bool:
+    """Whether ``path`` is a container or TTL node that may go now.
 
-
-def candidates(tree: ExpiryTree, wall_ms: int, max_never_used_ms: int, ttl_ms_of: Callable[[int], int]) -> list[bytes]:
-    """Paths to ask a deletion for, containers first, each in order of creation.
-
-    ``wall_ms`` is wall-clock time, as mtime is; ``ttl_ms_of`` reads the ttl out of a stored owner.
+    ``wall_ms`` is wall-clock time, as mtime is; ``max_never_used_ms`` 0 keeps containers that never had a child.
     """
-    nodes = tree.nodes
-    due = [path for path in tree.containers if is_expired_container(nodes[path], wall_ms, max_never_used_ms)]
-    for path in tree.ttls:
-        node = nodes[path]
-        if is_expired_ttl(node, wall_ms, ttl_ms_of(node.owner)):
-            due.append(path)
-    return due
+    node = tree.nodes.get(path)
+    if node is None or node.children:
+        return False
+    idle_ms = wall_ms - node.mtime
+    if path in tree.containers:
+        return node.cversion > 0 or 0 < max_never_used_ms < idle_ms
+    return path in tree.ttls and 0 < ttl_ms_of(node.owner) < idle_ms
+
+
+def candidates(tree: ExpiryTree, wall_ms: int, max_never_used_ms: int, ttl_ms_of: TtlOf) -> list[bytes]:
+    """Every path that is due, containers first, each in order of creation."""
+    return [
+        path for path in (*tree.containers, *tree.ttls) if is_due(tree, path, wall_ms, max_never_used_ms, ttl_ms_of)
+    ]
 
 
 def min_interval_ms(max_per_minute: int) -> int:

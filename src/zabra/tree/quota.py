@@ -225,7 +225,8 @@ class Quotas:
     def check_set(self, tree: QuotaTree, path: bytes, old: bytes | None, new: bytes | None) -> None:
         """Whether a setData may replace ``old`` by ``new``; as :meth:`check_create`.
 
-        ``old`` is what earlier, still pending writes leave, also those of the same multi (ZOOKEEPER-4219).
+        ``old`` is what earlier, still pending writes leave, also those of the same multi (ZOOKEEPER-4219). Shrinking is
+        refused too while it leaves too much, as in Apache.
         """
         if self.active:
             self._check(tree, path, len(new or b"") - len(old or b""), 0)

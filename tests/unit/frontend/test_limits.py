@@ -7,31 +7,31 @@ from dataclasses import dataclass
 
 import pytest
 
-from zabra.frontend.limits import ConnectionCounter, ConnectionThrottle, LargeRequests, RequestThrottle, is_throttled_op
+from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle, LargeRequests, RequestThrottle, is_throttled_op
 
 
 def test_connections_per_address() -> None:
     """Each address has its own count; a closed connection makes room."""
-    counter = ConnectionCounter(0, 2)
+    counter = ConnectionLimits(0, 2)
     assert [counter.admit("a"), counter.admit("a"), counter.admit("a"), counter.admit("b")] == [True, True, False, True]
-    counter.leave("a")
+    counter.release("a")
     assert counter.admit("a")
     assert (counter.total, counter.of("a"), counter.of("b"), counter.rejected) == (3, 2, 1, 1)
 
 
 def test_connections_in_total() -> None:
     """The total counts whatever the address."""
-    counter = ConnectionCounter(2, 0)
+    counter = ConnectionLimits(2, 0)
     assert [counter.admit("a"), counter.admit("b"), counter.admit("c")] == [True, True, False]
-    counter.leave("a")
-    counter.leave("b")
+    counter.release("a")
+    counter.release("b")
     assert (counter.total, counter.of("a")) == (0, 0)
 
 
 def test_no_limits() -> None:
     """Zero and negative limits are none."""
     for none in (0, -1):
-        counter = ConnectionCounter(none, none)
+        counter = ConnectionLimits(none, none)
         assert all(counter.admit("a") for _ in range(1000))
 
 
@@ -57,7 +57,7 @@ def throttle(**changes: object) -> ConnectionThrottle:
 
 
 def admitted(bucket: ConnectionThrottle, now_ms: int, tries: int) -> int:
-    return sum(bucket.admit(1, now_ms) for _ in range(tries))
+    return sum(bucket.admit(renewal=False, now_ms=now_ms) for _ in range(tries))
 
 
 def test_no_tokens_no_throttle() -> None:
@@ -84,11 +84,11 @@ def test_zero_fill_time_is_one() -> None:
 
 def test_weights() -> None:
     """With weights the bucket counts in global sessions; renewals and local sessions are cheaper."""
-    for session_id, local, count in ((0, False, 10), (7, False, 15), (0, True, 30)):
+    for renewal, local, count in ((False, False, 10), (True, False, 15), (False, True, 30)):
         bucket = throttle(connection_throttle_weight_enabled=True)
-        assert sum(bucket.admit_session(session_id, local, 0) for _ in range(100)) == count
+        assert sum(bucket.admit(renewal=renewal, local=local, now_ms=0) for _ in range(100)) == count
     plain = throttle()
-    assert sum(plain.admit_session(7, False, 0) for _ in range(100)) == 10
+    assert sum(plain.admit(renewal=True, now_ms=0) for _ in range(100)) == 10
 
 
 def test_odd_weights() -> None:
@@ -99,9 +99,9 @@ def test_odd_weights() -> None:
         connection_throttle_renew_session_weight=0,
         connection_throttle_local_session_weight=5,
     )
-    assert sum(bucket.admit_session(0, False, 0) for _ in range(100)) == 10
+    assert sum(bucket.admit(renewal=False, now_ms=0) for _ in range(100)) == 10
     bucket = throttle(connection_throttle_weight_enabled=True, connection_throttle_local_session_weight=-1)
-    assert sum(bucket.admit_session(0, True, 0) for _ in range(100)) == 30
+    assert sum(bucket.admit(renewal=False, local=True, now_ms=0) for _ in range(100)) == 30
 
 
 def test_blue_drops_more_while_empty() -> None:
@@ -112,13 +112,13 @@ def test_blue_drops_more_while_empty() -> None:
         connection_throttle_freeze_time_ms=10,
         connection_throttle_drop_increase=0.4,
     )
-    assert bucket.admit(1, 0)
+    assert bucket.admit(renewal=False, now_ms=0)
     chances = []
     for now_ms in (5, 11, 20, 22, 33, 44):
-        bucket.admit(1, now_ms)
+        bucket.admit(renewal=False, now_ms=now_ms)
         chances.append(bucket.drop_chance)
     assert chances == [0.0, 0.4, 0.4, 0.8, 1.0, 1.0]
-    assert not bucket.admit(0, 45)
+    assert not bucket.admit(renewal=False, now_ms=45)
 
 
 def test_blue_relents_when_the_bucket_is_full() -> None:
@@ -133,7 +133,7 @@ def test_blue_relents_when_the_bucket_is_full() -> None:
     bucket.drop_chance = 0.5
     chances = []
     for now_ms in (11, 22, 33):
-        bucket.admit(1, now_ms)
+        bucket.admit(renewal=False, now_ms=now_ms)
         chances.append(round(bucket.drop_chance, 6))
     assert chances == [0.2, 0.0, 0.0]
 

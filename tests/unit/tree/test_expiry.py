@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zabra.tree.expiry import candidates, min_interval_ms
+from zabra.tree.expiry import candidates, is_due, min_interval_ms
 
 
 class Node:
@@ -23,8 +23,8 @@ class Tree:
     """Containers and TTL nodes by path."""
 
     def __init__(self, containers: dict[bytes, Node], ttls: dict[bytes, Node]) -> None:
-        self.containers = list(containers)
-        self.ttls = list(ttls)
+        self.containers = containers
+        self.ttls = ttls
         self.nodes = {**containers, **ttls}
 
 
@@ -77,3 +77,17 @@ def test_wall_clock_may_jump_back() -> None:
 def test_rate(per_minute: int, interval: int) -> None:
     """Deletions are spread evenly over the minute."""
     assert min_interval_ms(per_minute) == interval
+
+
+def test_a_candidate_is_looked_at_again_at_its_turn() -> None:
+    """Used again, gone, or another node by now: it stays."""
+    tree = Tree({b"/c": Node(cversion=1)}, {b"/t": Node(owner=10)})
+
+    def still(path: bytes) -> bool:
+        return is_due(tree, path, 1000, 0, lambda owner: owner)
+
+    assert due(tree) == [b"/c", b"/t"]
+    tree.nodes[b"/c"].children = {b"x": None}
+    tree.nodes[b"/t"].mtime = 995
+    tree.nodes[b"/plain"] = Node(cversion=1)
+    assert not any(still(path) for path in (b"/c", b"/t", b"/plain", b"/gone"))
