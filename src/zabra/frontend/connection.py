@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self in self.hub.connections:
             del self.hub.connections[self]
-            self.hub.limits.release(self.peer[0])
+            self.hub.limits.leave(self.peer[0])
         self._end()
 
     def pause_writing(self) -> None:
@@ -184,6 +184,11 @@ class Connection(asyncio.Protocol):
         if chunk:
             self._needed = 4
             self.data_received(chunk)
+
+    @property
+    def waiting(self) -> int:
+        """Requests not answered yet."""
+        return len(self._waiting)
 
     def release(self) -> None:
         """Writes are no longer too many, or the socket is free: read again."""

@@ -13,7 +13,7 @@ from zabra.config.model import Settings
 from zabra.obs.metrics import Metrics
 from zabra.pipeline.standalone import Pipeline
 from zabra.runtime.ports import Clock
-from zabra.tree.expiry import Sweeper
+from zabra.tree.expiry import candidates, min_interval_ms
 from zabra.tree.tree import DataTree
 
 _log = logging.getLogger(__name__)
@@ -31,12 +31,9 @@ class Chores:
         self._clock = clock
         self._metrics = metrics
         self._tick = settings.tick_time_ms / 1000
-        self._sweeper = Sweeper(
-            max_per_minute=settings.container_max_per_minute,
-            max_never_used_ms=settings.container_max_never_used_interval_ms,
-        )
+        self._max_never_used_ms = settings.container_max_never_used_interval_ms
         self._sweep_interval = settings.container_check_interval_ms / 1000
-        self._sweep_spacing = 60 / settings.container_max_per_minute
+        self._sweep_spacing = min_interval_ms(settings.container_max_per_minute) / 1000
         #: Candidates of the running sweep, next one last.
         self._due: list[bytes] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -64,7 +61,7 @@ class Chores:
         self._timers["expire"] = self._loop.call_later(delay, self._expire)
 
     def _sweep(self) -> None:
-        self._due = self._sweeper.candidates(self._tree, self._clock.wall_ms())
+        self._due = candidates(self._tree, self._clock.wall_ms(), self._max_never_used_ms, self._tree.owners.ttl_ms)
         self._due.reverse()
         self._delete_next()
 

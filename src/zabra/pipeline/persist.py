@@ -42,6 +42,7 @@ class Persist:
         self,
         writer: LogWriter,
         worker: Worker,
+        filler: Worker,
         clock: Clock,
         scheduler: Scheduler,
         commit: Callable[[list[Write], float], None],
@@ -52,9 +53,13 @@ class Persist:
         max_batch_size: int = 1000,
         sync_warning_ms: int = 1000,
     ) -> None:
-        """``commit(writes, started)`` gets each durable batch and the monotonic second its first write came at."""
+        """``commit(writes, started)`` gets each durable batch and the monotonic second its first write came at.
+
+        ``worker`` writes and syncs when the disk is slow, ``filler`` makes space ready ahead of the entries.
+        """
         self._writer = writer
         self._worker = worker
+        self._filler = filler
         self._monotonic = clock.monotonic
         self._scheduler = scheduler
         self._commit = commit
@@ -141,7 +146,7 @@ class Persist:
         self._commit(writes, self._in_flight_started)
         if self._writer.needs_fill and not self._filling and not self._stopped:
             self._filling = True
-            self._worker.submit(self._writer.fill_ahead, self._filled)
+            self._filler.submit(self._writer.fill_ahead, self._filled)
 
     def _account(self, seconds: float, count: int) -> None:
         average = self._sync_average = self._sync_average * 0.9 + seconds * 0.1

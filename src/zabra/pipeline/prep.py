@@ -144,8 +144,7 @@ class Prep:
         if not self.access.permits(node.acl, Perm.WRITE, identities):
             raise RequestError(Code.NO_AUTH)
         if self.enforce_quota:
-            before = len(node.data) if node.data else 0
-            self.tree.quotas.check(self.tree, path, (len(data) if data else 0) - before, 0)
+            self.tree.quotas.check_set(self.tree, path, node.data, data)
         current = _unpack_int(node.stat, 32)[0]
         if expected not in (-1, current):
             raise RequestError(Code.BAD_VERSION)

@@ -175,7 +175,7 @@ def _plan(
     if parent_owner and owners.kind(parent_owner) is OwnerKind.SESSION:
         raise RequestError(Code.NO_CHILDREN_FOR_EPHEMERALS)
     if prep.enforce_quota:
-        prep.tree.quotas.check(prep.tree, path, len(data) if data else 0, 1)
+        prep.tree.quotas.check_create(prep.tree, path, data)
     cversion = cversion + 1 if cversion != 0x7FFFFFFF else wrap32(cversion + 1)
     zxid = write.zxid
     owner, shown = _owner_of(session, flags, ttl)
