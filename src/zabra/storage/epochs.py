@@ -1,0 +1,103 @@
+"""Small files beside the data: ``myid``, the two epochs, and the ``initialize`` marker (``QuorumPeer``)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, NamedTuple
+
+from zabra.errors import DataError
+from zabra.runtime.ports import Disk
+from zabra.zxid import epoch_of
+
+_log = logging.getLogger(__name__)
+
+MYID: Final = "myid"
+ACCEPTED_EPOCH: Final = "acceptedEpoch"
+CURRENT_EPOCH: Final = "currentEpoch"
+INITIALIZE: Final = "initialize"
+#: What an interrupted atomic replace leaves (``AtomicFileOutputStream``).
+_TMP: Final = ".tmp"
+_LONG_MAX: Final = (1 << 63) - 1
+
+
+class Epochs(NamedTuple):
+    """The newest epoch promised to a leader, and the newest one this server's history belongs to."""
+
+    accepted: int
+    current: int
+
+
+def read_myid(disk: Disk, data_dir: str) -> int:
+    """The server id: the first line of ``<dataDir>/myid``. Raises :class:`DataError` when missing or no number."""
+    path = f"{data_dir}/{MYID}"
+    number = _read_number(disk, path)
+    if number is None:
+        raise DataError(f"{path}: the file with this server's id is missing")
+    return number
+
+
+def read_epoch(disk: Disk, folder: str, name: str) -> int | None:
+    """An epoch file; None when missing. Raises :class:`DataError` when it holds no number."""
+    return _read_number(disk, f"{folder}/{name}")
+
+
+def write_epoch(disk: Disk, folder: str, name: str, epoch: int) -> None:
+    """Replace an epoch file, durably, before anyone is told of the epoch (ZOOKEEPER-2307)."""
+    disk.write_atomic(f"{folder}/{name}", b"%d" % epoch)
+
+
+def load_epochs(disk: Disk, folder: str, last_zxid: int) -> Epochs:
+    """Read both epochs, writing those that are missing (``QuorumPeer.loadDataBase``).
+
+    ``folder`` is ``<dataDir>/version-2``. Raises :class:`DataError` when the history has moved beyond the current
+    epoch, unless an interrupted change of epoch explains it, or when less was accepted than is current.
+    """
+    from_zxid = epoch_of(last_zxid)
+    current = read_epoch(disk, folder, CURRENT_EPOCH)
+    if current is None:
+        current = from_zxid
+        write_epoch(disk, folder, CURRENT_EPOCH, current)
+    if from_zxid > current:
+        begun = read_epoch(disk, folder, CURRENT_EPOCH + _TMP)
+        if begun is None:
+            raise DataError(
+                f"{folder}/{CURRENT_EPOCH}: the current epoch 0x{current:x} is older than the last zxid 0x{last_zxid:x}"
+            )
+        _log.info("%s/%s%s: finishing a change to epoch %d", folder, CURRENT_EPOCH, _TMP, begun)
+        current = begun
+        write_epoch(disk, folder, CURRENT_EPOCH, current)
+    accepted = read_epoch(disk, folder, ACCEPTED_EPOCH)
+    if accepted is None:
+        accepted = from_zxid
+        write_epoch(disk, folder, ACCEPTED_EPOCH, accepted)
+    if accepted < current:
+        raise DataError(
+            f"{folder}/{ACCEPTED_EPOCH}: the accepted epoch 0x{accepted:x} is less than the current epoch 0x{current:x}"
+        )
+    return Epochs(accepted, current)
+
+
+def take_initialize_marker(disk: Disk, data_log_dir: str, data_dir: str) -> bool:
+    """Remove the marker that lets an empty server vote; whether there was one.
+
+    The server of Apache looks into dataLogDir, its ``zkServer-initialize.sh`` writes to dataDir; both count here.
+    """
+    found = False
+    for folder in dict.fromkeys((data_log_dir, data_dir)):
+        path = f"{folder}/{INITIALIZE}"
+        if disk.exists(path):
+            disk.unlink(path)
+            found = True
+    return found
+
+
+def _read_number(disk: Disk, path: str) -> int | None:
+    try:
+        content = disk.read(path)
+    except FileNotFoundError:
+        return None
+    line = content.split(b"\n", 1)[0].rstrip(b"\r")
+    digits = line[1:] if line[:1] in (b"-", b"+") else line
+    if not digits.isdigit() or not -_LONG_MAX <= int(line) <= _LONG_MAX:
+        raise DataError(f"{path}: expected a number on the first line, found {line[:40]!r}")
+    return int(line)

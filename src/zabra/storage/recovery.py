@@ -1,0 +1,339 @@
+"""From files to a tree: the newest snapshot that is whole, then every later log entry (``FileTxnSnapLog``).
+
+The order is stock's: folders are made or refused, contents checked for dataDir and dataLogDir mixed up; the snapshot is
+loaded, the ``initialize`` marker taken, and the log replayed from the snapshot's zxid on. Differences, all on the side
+of not losing what was acknowledged:
+
+* The last log may end in the remains of an interrupted write (:mod:`zabra.storage.torn`). They are put aside in a file
+  ``torn.<log>.<offset>`` and cut off, so that Apache reads the log as well.
+* A zxid missing between the snapshot and the log, as well as within it, stops the start: Apache sees only the latter.
+* An entry at or below what is already in the tree is passed over; Apache applies it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol
+
+from zabra.consts import Op
+from zabra.errors import DataError, MarshallingError
+from zabra.runtime.ports import Disk
+from zabra.storage.epochs import take_initialize_marker
+from zabra.storage.logformat import LOG_PREFIX
+from zabra.storage.logreader import LogFolder, LogScan, cut
+from zabra.storage.snapformat import ZxidDigest
+from zabra.storage.snapstore import SNAPSHOT_PREFIX, ClearableTree, Loaded, SnapshotStore
+from zabra.wire.records_txn import CreateSessionTxn
+from zabra.wire.txns import TxnBody, TxnDigest, TxnHeader, decode_txn
+from zabra.zxid import epoch_of
+
+_log = logging.getLogger(__name__)
+
+#: Sub-folder that holds the files of this format (``FileTxnSnapLog.version``).
+VERSION_FOLDER: Final = "version-2"
+#: ``ExitCode.UNABLE_TO_ACCESS_DATADIR``.
+EXIT_DATA_DIR: Final = 3
+_PROBE: Final = "tmp.writable"
+#: Entries between two calls of ``on_progress``.
+_PROGRESS_EVERY: Final = 10_000
+
+#: Called with "snapshot", bytes read and bytes in all; then with "log", entries replayed and 0.
+OnProgress = Callable[[str, int, int], None]
+
+
+class RecoverableTree(ClearableTree, Protocol):
+    """The tree as recovery needs it."""
+
+    last_zxid: int
+    digest: int
+    digest_mismatches: int
+    ephemerals: dict[int, dict[bytes, None]]
+
+    def apply(self, header: TxnHeader, body: TxnBody | None) -> object:
+        """Apply one transaction, again if need be."""
+
+    def digest_matches(self, version: int, digest: int) -> bool:
+        """Compare with the tree's digest; a mismatch is counted."""
+
+    def close_session(self, session_id: int, paths: tuple[bytes, ...], zxid: int) -> None:
+        """Remove a session's ephemerals."""
+
+
+class Dumping(Protocol):
+    """A tree as snapshot bytes (:class:`zabra.tree.dump.Dump`)."""
+
+    zxid: int
+    digest: int
+
+    def next_chunk(self, max_nodes: int) -> bytes:
+        """The next bytes, empty at the end."""
+
+
+class Folders(NamedTuple):
+    """Where the files are: the ``version-2`` folders, and what they lie in."""
+
+    snapshots: str
+    logs: str
+    data_dir: str
+    data_log_dir: str
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What was found."""
+
+    #: Zxid of the tree; -1 for an empty server that may not vote.
+    last_zxid: int
+    #: Session id -> timeout in ms.
+    sessions: dict[int, int]
+    #: The snapshot that was loaded; None when there was none.
+    snapshot: Loaded | None = None
+    entries_replayed: int = 0
+    entries_passed_over: int = 0
+    digest_mismatches: int = 0
+    #: Name of the first snapshot of a fresh folder.
+    created_snapshot: str | None = None
+    #: Messages for the operator: torn tails, removed empty logs.
+    repairs: list[str] = field(default_factory=list)
+
+
+def open_folders(disk: Disk, data_dir: str, data_log_dir: str, *, autocreate: bool = True) -> Folders:
+    """Make and check the folders. Raises :class:`DataError` with exit code 3 where they cannot be used."""
+    data_dir = data_dir.rstrip("/") or "/"
+    data_log_dir = data_log_dir.rstrip("/") or "/"
+    folders = Folders(f"{data_dir}/{VERSION_FOLDER}", f"{data_log_dir}/{VERSION_FOLDER}", data_dir, data_log_dir)
+    _open_folder(disk, folders.logs, "data", autocreate)
+    if folders.snapshots != folders.logs:
+        _open_folder(disk, folders.snapshots, "snap", autocreate)
+        _refuse_names(disk, folders.logs, SNAPSHOT_PREFIX, "Log directory has snapshot files")
+        _refuse_names(disk, folders.snapshots, LOG_PREFIX, "Snapshot directory has log files")
+    return folders
+
+
+def _open_folder(disk: Disk, path: str, kind: str, autocreate: bool) -> None:
+    if not disk.is_dir(path):
+        if not autocreate:
+            raise DataError(
+                f"Missing {kind} directory {path}, automatic data directory creation is disabled "
+                "(zookeeper.datadir.autocreate is false). Please create this directory manually.",
+                EXIT_DATA_DIR,
+            )
+        try:
+            disk.makedirs(path)
+        except OSError as error:
+            raise DataError(f"Unable to create {kind} directory {path}: {error}", EXIT_DATA_DIR) from error
+    try:
+        disk.open(f"{path}/{_PROBE}", create=True, write=True).close()
+        disk.unlink(f"{path}/{_PROBE}")
+    except OSError as error:
+        raise DataError(f"Cannot write to {kind} directory {path}: {error}", EXIT_DATA_DIR) from error
+
+
+def _refuse_names(disk: Disk, path: str, prefix: str, what: str) -> None:
+    for name in disk.listdir(path):
+        if name.startswith(f"{prefix}."):
+            message = f"{path}/{name}: {what}. Check if dataLogDir and dataDir configuration is correct."
+            raise DataError(message, EXIT_DATA_DIR)
+
+
+def recover(
+    disk: Disk,
+    folders: Folders,
+    store: SnapshotStore,
+    tree: RecoverableTree,
+    new_dump: Callable[[dict[int, int]], Dumping],
+    *,
+    trust_empty: bool = False,
+    db_autocreate: bool = True,
+    digest_enabled: bool = True,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Recovered:
+    """Load a fresh ``tree`` from the files. ``new_dump(sessions)`` dumps it, for the first snapshot of an empty folder.
+
+    Raises :class:`DataError` where the files cannot be trusted, ``OSError`` where they cannot be read or written.
+    """
+    store.remove_temporaries()
+    logs = LogFolder(disk, folders.logs)
+    sessions: dict[int, int] = {}
+    loaded = store.load_newest(tree, sessions, lambda done, total: on_progress("snapshot", done, total))
+    may_vote = take_initialize_marker(disk, folders.data_log_dir, folders.data_dir) or db_autocreate
+    found = Recovered(0, sessions, loaded)
+    if loaded is None:
+        if not logs.files():
+            return _begin_empty(found, store, tree, new_dump if may_vote else None, digest_enabled)
+        if not trust_empty:
+            raise DataError(f"{folders.snapshots}: No snapshot found, but there are log entries. Something is broken!")
+        _log.warning("%s: no snapshot found, but there are log entries; trusted as set", folders.snapshots)
+    else:
+        tree.last_zxid = loaded.zxid
+    replay = _Replay(tree, found, logs.scan(tree.last_zxid + 1), loaded, digest_enabled, on_progress)
+    scan = replay.run()
+    found.repairs += cut_torn_tail(disk, scan)
+    found.last_zxid = tree.last_zxid
+    found.digest_mismatches = tree.digest_mismatches
+    return found
+
+
+def _begin_empty(
+    found: Recovered,
+    store: SnapshotStore,
+    tree: RecoverableTree,
+    new_dump: Callable[[dict[int, int]], Dumping] | None,
+    digest_enabled: bool,
+) -> Recovered:
+    """Nothing on disk: snapshot.0, or the zxid of a server that may have lost its data."""
+    if new_dump is None:
+        _log.warning("unexpected empty data tree; this server may not vote until it has data")
+        tree.last_zxid = found.last_zxid = -1
+        return found
+    found.created_snapshot = save_snapshot(store, new_dump(found.sessions), digest_enabled)
+    return found
+
+
+def save_snapshot(store: SnapshotStore, dump: Dumping, digest_enabled: bool = True) -> str:
+    """Write a whole dump at once, blocking; the file's name. Raises ``OSError``, leaving nothing behind."""
+    writer = store.writer(dump.zxid, dump.digest if digest_enabled else None)
+    try:
+        while chunk := dump.next_chunk(1000):
+            writer.write(chunk)
+        return writer.finish()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def remove_dead_ephemerals(tree: RecoverableTree, sessions: dict[int, int]) -> int:
+    """Remove the ephemerals of sessions that are no more (``ZooKeeperServer.loadData``); how many sessions."""
+    dead = [session_id for session_id in tree.ephemerals if session_id not in sessions]
+    for session_id in dead:
+        tree.close_session(session_id, (), tree.last_zxid)
+    return len(dead)
+
+
+def cut_torn_tail(disk: Disk, scan: LogScan) -> list[str]:
+    """After a scan: remove an empty last log, put a torn tail aside and cut it off. Says what was done."""
+    done = []
+    if scan.unstarted is not None:
+        disk.unlink(scan.unstarted)
+        done.append(f"{scan.unstarted}: removed, a crash came before its first entry")
+    torn = scan.torn
+    if torn is not None:
+        folder, _, name = torn.path.rpartition("/")
+        file = disk.open(torn.path)
+        try:
+            remains = file.pread(torn.end - torn.offset, torn.offset)
+        finally:
+            file.close()
+        aside = f"{folder}/torn.{name}.{torn.offset:x}"
+        disk.write_atomic(aside, remains)
+        cut(disk, torn.path, torn.offset)
+        done.append(
+            f"{torn.path}: offset {torn.offset}: cut off {len(remains)} bytes of a write that a crash interrupted; "
+            f"nobody was told it was done; the bytes are kept in {aside}"
+        )
+    for message in done:
+        _log.warning("%s", message)
+    return done
+
+
+class _Replay:
+    """Applies log entries to the tree."""
+
+    def __init__(
+        self,
+        tree: RecoverableTree,
+        found: Recovered,
+        scan: LogScan,
+        loaded: Loaded | None,
+        digest_enabled: bool,
+        on_progress: OnProgress,
+    ) -> None:
+        self._tree = tree
+        self._found = found
+        self._scan = scan
+        self._digest_enabled = digest_enabled
+        self._on_progress = on_progress
+        #: Digest of a snapshot that was taken while writes went on: until its zxid is reached digests mean nothing.
+        self._settles_at: ZxidDigest | None = None
+        # Without a snapshot nobody knows where the log begins.
+        self._any_start = loaded is None
+        if loaded is not None and digest_enabled:
+            self._begin_digest(loaded)
+
+    def _begin_digest(self, loaded: Loaded) -> None:
+        digest = loaded.trailer.digest
+        if digest is None or digest.zxid <= 0 or digest.zxid < loaded.zxid:
+            return
+        self._settles_at = digest
+        self._settle(loaded.zxid)
+
+    def _settle(self, zxid: int) -> None:
+        """Compare with the snapshot's digest once the tree has reached it."""
+        digest = self._settles_at
+        if digest is None or zxid < digest.zxid:
+            return
+        self._settles_at = None
+        if zxid == digest.zxid and not self._tree.digest_matches(digest.version, digest.digest):
+            _log.error("the tree at zxid 0x%x differs from the digest in its snapshot", zxid)
+
+    def run(self) -> LogScan:
+        scan = self._scan
+        found = self._found
+        tree = self._tree
+        sessions = found.sessions
+        apply = tree.apply
+        last = tree.last_zxid
+        replayed = 0
+        for zxid, payload in scan:
+            if zxid != last + 1 or self._any_start:
+                if not self._follows(zxid, last):
+                    found.entries_passed_over += 1
+                    continue
+                self._any_start = False
+            last = zxid
+            try:
+                header, body, digest = decode_txn(payload)
+                type_ = header.type
+                if type_ == Op.CREATE_SESSION:
+                    assert isinstance(body, CreateSessionTxn)
+                    sessions[header.session_id] = body.timeout
+                elif type_ == Op.CLOSE_SESSION:
+                    sessions.pop(header.session_id, None)
+                apply(header, body)
+            except MarshallingError as error:
+                raise DataError(f"{scan.path}: offset {scan.offset}: {error}") from error
+            if digest is not None and self._digest_enabled:
+                self._compare(header, digest)
+            elif self._settles_at is not None:
+                self._settle(zxid)
+            replayed += 1
+            if not replayed % _PROGRESS_EVERY:
+                self._on_progress("log", replayed, 0)
+        found.entries_replayed = replayed
+        if self._settles_at is not None:
+            _log.warning(
+                "the log ends at zxid 0x%x, before the digest of its snapshot at 0x%x", last, self._settles_at.zxid
+            )
+        return scan
+
+    def _follows(self, zxid: int, last: int) -> bool:
+        """Whether an entry that is not the very next one is to be applied. Raises where entries are missing."""
+        if zxid <= last:
+            _log.warning("%s: offset %d: zxid 0x%x again", self._scan.path, self._scan.offset, zxid)
+            return False
+        if epoch_of(zxid) == epoch_of(last) and not self._any_start:
+            raise DataError(
+                f"{self._scan.path}: offset {self._scan.offset}: entries are missing: "
+                f"zxid 0x{zxid:x} follows 0x{last:x}"
+            )
+        return True
+
+    def _compare(self, header: TxnHeader, digest: TxnDigest) -> None:
+        if self._settles_at is not None:
+            self._settle(header.zxid)
+            return
+        if self._tree.digest_matches(digest.version, digest.digest) or self._tree.digest_mismatches > 1:
+            return
+        _log.error("the tree differs from the digest in the log from zxid 0x%x on", header.zxid)
