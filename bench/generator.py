@@ -1,0 +1,48 @@
+"""Compiles and runs the load generator (load.c) and the canned responder (echo.c)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from bench.servers import BUILD, HERE, BenchError
+
+HEADERS = ("histogram.h", "zkwire.h")
+
+
+def compile_c(name: str) -> Path:
+    """The program made from <name>.c, compiled with $CC (default cc) when it is missing or older than its sources."""
+    target = BUILD / name
+    sources = [HERE / f"{name}.c", *(HERE / header for header in HEADERS)]
+    if not target.exists() or target.stat().st_mtime < max(source.stat().st_mtime for source in sources):
+        BUILD.mkdir(exist_ok=True)
+        compiler = shlex.split(os.environ.get("CC", "cc"))
+        flags = ["-O2", "-Wall", "-Wextra", "-o", str(target), str(sources[0])]
+        try:
+            done = subprocess.run([*compiler, *flags], check=False)
+        except FileNotFoundError:
+            raise BenchError(f"the load generator needs a C compiler, and there is no `{compiler[0]}`") from None
+        if done.returncode:
+            raise BenchError(f"{name}.c does not compile")
+    return target
+
+
+def command(mode: str, port: int, **options: object) -> list[str]:
+    """The command line of one run, e.g. command("run", 2181, op="get", inflight=64)."""
+    words = [str(compile_c("load")), mode, "--port", str(port)]
+    for name, value in options.items():
+        words += ["--" + name.replace("_", "-"), str(value)]
+    return words
+
+
+def run(mode: str, port: int, **options: object) -> dict[str, Any]:
+    """Runs the generator and returns the figures it prints. Raises BenchError when a reply was wrong or missing."""
+    done = subprocess.run(command(mode, port, **options), check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchError(f"the load generator stopped: {done.stderr.strip() or done.returncode}")
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
