@@ -18,7 +18,7 @@ from zabra.frontend.attach import Attach
 from zabra.frontend.connection import Connection
 from zabra.frontend.gate import Gate
 from zabra.frontend.hub import Hub
-from zabra.frontend.limits import ConnectionCounter, ConnectionThrottle
+from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle
 from zabra.obs.metrics import Metrics
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.commit import Commit
@@ -231,7 +231,7 @@ class Rig:
             settings,
             self.clock,
             stats,
-            ConnectionCounter(settings.max_cnxns, settings.max_client_cnxns),
+            ConnectionLimits(settings.max_cnxns, settings.max_client_cnxns),
             gate,
             rights,
             lambda word, extra: word.encode() + b"!",

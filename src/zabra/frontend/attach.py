@@ -38,7 +38,7 @@ class Attach:
             return
         now_ms = int(hub.clock.monotonic() * 1000)
         metrics = hub.stats.metrics
-        if not self._throttle.admit_session(request.session_id, False, now_ms):
+        if not self._throttle.admit(renewal=request.session_id != 0, now_ms=now_ms):
             metrics.connection_rejected.add()
             conn.close()
             return

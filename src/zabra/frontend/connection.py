@@ -144,7 +144,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self in self.hub.connections:
             del self.hub.connections[self]
-            self.hub.limits.leave(self.peer[0])
+            self.hub.limits.release(self.peer[0])
         self._end()
 
     def pause_writing(self) -> None:

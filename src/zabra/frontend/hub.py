@@ -10,7 +10,7 @@ from zabra.config.model import Settings
 from zabra.consts import EventType, Perm
 from zabra.frontend.connection import Connection, encode_event
 from zabra.frontend.gate import Gate
-from zabra.frontend.limits import ConnectionCounter
+from zabra.frontend.limits import ConnectionLimits
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.persist import Scheduler
 from zabra.pipeline.reads import Reads
@@ -33,7 +33,7 @@ class Hub:
         settings: Settings,
         clock: Clock,
         stats: ServerStats,
-        limits: ConnectionCounter,
+        limits: ConnectionLimits,
         gate: Gate,
         access: Rights,
         four_letter: Callable[[str, bytes], bytes],
