@@ -1,8 +1,13 @@
-"""Transactions as the log and the quorum carry them: header, body by type, optional digest (``SerializeUtils``, 3.9.5).
+"""[hot] Transactions as logs and proposals carry them.
 
-  TxnHeader | body of the header's type | TxnDigest, absent from old logs and from error transactions
+::
 
-A closeSession of an old log has no body; a create of a very old one lacks its parentCVersion.
+    payload = TxnHeader body [TxnDigest]
+
+The header's type says what the body is. Logs of older versions are shorter: a create before 3.4 lacks its last field, a
+closeSession before 3.6, or with ``closeSessionTxn.enabled`` off, has no body, and there is no digest before 3.6.
+
+Source: ``SerializeUtils.deserializeTxn``, ``DataTree.processTxn`` (3.9.5).
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from typing import Final
 
 from zabra.consts import Op
 from zabra.errors import MarshallingError
-from zabra.wire.primitives import Reader
+from zabra.wire.primitives import Reader, TruncatedError
 from zabra.wire.records_txn import (
     CheckVersionTxn,
     CloseSessionTxn,
@@ -46,83 +51,90 @@ TxnBody = (
     | SetDataTxn
 )
 
-HEADER_SIZE: Final = 32
 _DIGEST_SIZE: Final = 12
 
-_BODIES: Final[dict[int, type[TxnBody]]] = {
+#: What may stand in a multi. Multis do not nest.
+_SUB_BODIES: Final[dict[int, type[TxnBody]]] = {
+    Op.SET_DATA: SetDataTxn,
     Op.CREATE: CreateTxn,
     Op.CREATE2: CreateTxn,
+    Op.DELETE: DeleteTxn,
     Op.CREATE_CONTAINER: CreateContainerTxn,
     Op.CREATE_TTL: CreateTtlTxn,
-    Op.DELETE: DeleteTxn,
     Op.DELETE_CONTAINER: DeleteTxn,
-    Op.SET_DATA: SetDataTxn,
-    Op.RECONFIG: SetDataTxn,
-    Op.SET_ACL: SetAclTxn,
     Op.CHECK: CheckVersionTxn,
     Op.ERROR: ErrorTxn,
+}
+_BODIES: Final[dict[int, type[TxnBody]]] = {
+    **{type_: record for type_, record in _SUB_BODIES.items() if type_ != Op.CHECK},
+    Op.RECONFIG: SetDataTxn,
+    Op.SET_ACL: SetAclTxn,
     Op.CREATE_SESSION: CreateSessionTxn,
     Op.CLOSE_SESSION: CloseSessionTxn,
     Op.MULTI: MultiTxn,
 }
 
 
-def decode_body(type_: int, r: Reader) -> TxnBody:
-    """The body of a transaction of this type. Raises MarshallingError, also for an unknown type."""
-    record = _BODIES.get(type_)
-    if record is None:
-        raise MarshallingError(f"transaction of unknown type {type_}")
-    start = r.pos
-    try:
-        return record.decode(r)
-    except MarshallingError:
-        if type_ not in (Op.CREATE, Op.CREATE2):
-            raise
-    r.pos = start
-    old = CreateTxnV0.decode(r)
-    return CreateTxn(old.path, old.data, old.acl, old.ephemeral, -1)
-
-
 def decode_txn(payload: bytes) -> tuple[TxnHeader, TxnBody | None, TxnDigest | None]:
-    """Take a log entry or proposal apart. Raises MarshallingError."""
-    # Whatever is in the log was accepted once: its own size is the only limit (ZOOKEEPER-3496).
-    r = Reader(payload, limit=len(payload))
+    """Take a log entry or proposal apart; only a closeSession can be without body. Raises MarshallingError.
+
+    No length is over the limit here: what was logged had been accepted (ZOOKEEPER-3496).
+    """
+    size = len(payload)
+    r = Reader(payload, 0, size, size)
     header = TxnHeader.decode(r)
-    body: TxnBody | None = None
-    if header.type != Op.CLOSE_SESSION or len(payload) - r.pos not in (0, _DIGEST_SIZE):
-        body = decode_body(header.type, r)
-    elif _is_path_list(payload, r.pos):
-        body = CloseSessionTxn.decode(r)
-    digest = TxnDigest.decode(r) if len(payload) - r.pos >= _DIGEST_SIZE else None
+    body = _decode_close(r) if header.type == Op.CLOSE_SESSION else decode_body(header.type, r)
+    digest = TxnDigest.decode(r) if size - r.pos >= _DIGEST_SIZE else None
     return header, body, digest
 
 
-def _is_path_list(payload: bytes, pos: int) -> bool:
-    """Whether the last 12 bytes of a closeSession are a list of one path rather than a digest: never.
-
-    A list of one path holds "/x" at least: 4 + 4 + 2 bytes; 12 bytes may be a list of one 4-byte path without a digest.
-    A digest begins with its version, 2; a list of two paths does too but needs 8 bytes of lengths and 4 of paths, the
-    second length then being part of the first path's text. Read as a list only what parses as one to the last byte.
-    """
-    r = Reader(payload, pos, limit=len(payload))
+def decode_body(type_: int, r: Reader) -> TxnBody:
+    """The body of a transaction of this type. Raises MarshallingError, also for types that stand in no log."""
+    record = _BODIES.get(type_)
+    if record is None:
+        raise MarshallingError(f"transaction of type {type_}")
+    start = r.pos
     try:
-        paths = CloseSessionTxn.decode(r).paths
-    except MarshallingError:
-        return False
-    return r.pos == len(payload) and paths is not None and all(path is not None and path[:1] == b"/" for path in paths)
+        return record.decode(r)
+    except TruncatedError:
+        if type_ != Op.CREATE:
+            raise
+    r.pos = start
+    return CreateTxn(*CreateTxnV0.decode(r), -1)
+
+
+def _decode_close(r: Reader) -> CloseSessionTxn | None:
+    """The body of a closeSession, if it has one.
+
+    Twelve bytes are a digest without a body, unless they are a list of paths to the last byte. Apache takes them for a
+    list in any case and may then refuse to start. A list that is cut counts as none, as in Apache.
+    """
+    start = r.pos
+    may_be_digest = r.end - start == _DIGEST_SIZE
+    try:
+        body = CloseSessionTxn.decode(r)
+        if not may_be_digest or (r.pos == r.end and all(path and path[0] == 0x2F for path in body.paths or ())):
+            return body
+    except MarshallingError as error:
+        if not may_be_digest and not isinstance(error, TruncatedError):
+            raise
+    r.pos = start if may_be_digest else r.end
+    return None
 
 
 def decode_sub_txn(sub: SubTxn) -> TxnBody:
-    """The body of one part of a multi."""
-    data = sub.data or b""
-    return decode_body(sub.type, Reader(data, limit=len(data)))
+    """The body of one part of a multi. Raises MarshallingError."""
+    record = _SUB_BODIES.get(sub.type)
+    if record is None or sub.data is None:
+        raise MarshallingError(f"transaction of type {sub.type} in a multi")
+    return record.decode(Reader(sub.data, limit=len(sub.data)))
 
 
 def encode_txn(header: TxnHeader, body: TxnBody | None, digest: TxnDigest | None) -> bytes:
     """Put a log entry or proposal together."""
-    parts = header.encode()
+    payload = header.encode()
     if body is not None:
-        parts += body.encode()
+        payload += body.encode()
     if digest is not None:
-        parts += digest.encode()
-    return parts
+        payload += digest.encode()
+    return payload
