@@ -47,7 +47,8 @@ class Node:
         self.data = data
         #: The client ``Stat``, 68 bytes.
         self.stat = stat
-        #: Interned by the tree's ACL table; open nodes share one tuple, so ``is OPEN_ACL`` is the fast check.
+        #: Of an installed node, interned by the tree's ACL table: open ones share one tuple and ``is OPEN_ACL`` is the
+        #: fast check. A planned node may hold an equal list that is not; installing makes up for it.
         self.acl = acl
         #: Stored ephemeralOwner: 0, a session id, or a container or TTL marker.
         self.owner = owner

@@ -172,6 +172,7 @@ class DataTree:
             self.dump.before_change(path, old)
             new.mark = self.dump_number
         new.children = old.children
+        new.acl = old.acl
         nodes[path] = new
         self.digest = (self.digest + new.digest - old.digest) & _MASK64
         data = new.data
@@ -204,6 +205,7 @@ class DataTree:
             self.dump.before_change(parent_path, old_parent)
             parent.mark = new.mark = self.dump_number
         children = old_parent.children
+        parent.acl = old_parent.acl
         name = path[path.rfind(b"/") + 1 :]
         if children is None:
             parent.children = {name: None}
@@ -240,6 +242,7 @@ class DataTree:
             self.dump.before_change(path, old)
             parent.mark = self.dump_number
         children = parent.children = old_parent.children
+        parent.acl = old_parent.acl
         assert children is not None
         del children[path[path.rfind(b"/") + 1 :]]
         nodes[parent_path] = parent
@@ -404,6 +407,7 @@ class DataTree:
             self.dump.before_change(path, old)
             new.mark = self.dump_number
         new.children = old.children
+        new.acl = old.acl
         self.nodes[path] = new
         self.digest = (self.digest + new.digest - old.digest) & _MASK64
 
