@@ -44,5 +44,10 @@ def run(mode: str, port: int, **options: object) -> dict[str, Any]:
     done = subprocess.run(command(mode, port, **options), check=False, capture_output=True, text=True)
     if done.returncode:
         raise BenchError(f"the load generator stopped: {done.stderr.strip() or done.returncode}")
-    figures: dict[str, Any] = json.loads(done.stdout)
-    return figures
+    return figures(done.stdout)
+
+
+def figures(printed: str) -> dict[str, Any]:
+    """The figures in what a run printed."""
+    decoded: dict[str, Any] = json.loads(printed)
+    return decoded

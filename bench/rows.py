@@ -1,0 +1,76 @@
+"""The rows of the benchmark's table: what each measures, and what Zabra aims at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison.
+
+    `figure` names what is compared, out of the figures that a measurement of `source` yields; `unit` is how it is printed. `aim` is the
+    ratio Zabra / Apache to reach: at least, where more is better (`rising`), else at most. `against` compares with another figure of
+    the same server instead of with Apache.
+    """
+
+    name: str
+    title: str
+    source: str
+    figure: str
+    unit: str
+    aim: float
+    rising: bool = False
+    options: Mapping[str, object] = field(default_factory=dict)
+    against: str | None = None
+
+    def reached(self, ratio: float) -> bool:
+        return ratio >= self.aim if self.rising else ratio <= self.aim
+
+
+def _load(name: str, title: str, aim: float, **options: object) -> Row:
+    return Row(name, title, name, "rate", "/s", aim, True, {"connections": 20, "value_size": 100, "znodes": 1000, **options})
+
+
+LOADS = (
+    _load("get-1", "getData, 20 connections, one in flight", 2.0, op="get", inflight=1),
+    _load("get-64", "getData, 20 connections, 64 in flight", 7.0, op="get", inflight=64),
+    _load("set-1", "setData, 20 connections, one in flight", 1.7, op="set", inflight=1),
+    _load("set-64", "setData, 20 connections, 64 in flight", 2.5, op="set", inflight=64),
+    _load("create-64", "create, 20 connections, 64 in flight", 2.5, op="create", inflight=64),
+    _load("mix-16", "90 % getData, 10 % setData, 20 connections, 16 in flight", 3.5, op="mix", inflight=16, read_percent=90),
+)
+WATCH = Row("watch", "setData on a znode that 1,000 watch, to the last event", "watch", "last_event_ms", "ms", 0.5)
+START = (
+    Row("start", "process start to the first accepted session, empty folder", "start", "seconds", "s", 1.0),
+    Row("start-memory", "resident memory then", "start", "resident_mib", "MiB", 1.0),
+)
+MILLION = (
+    Row("million-memory", "a million znodes: resident memory", "million", "resident_mib", "MiB", 1.0),
+    Row("million-peak", "a million znodes: peak memory while they were created", "million", "peak_mib", "MiB", 1.0),
+    Row("million-replay", "a million znodes: start on the log alone, after kill -9", "million", "replay_s", "s", 1.0),
+    Row("million-snapshot", "a million znodes: start on a snapshot", "million", "snapshot_start_s", "s", 1.0),
+)
+SNAPSHOT = Row(
+    "snapshot-p99",
+    "getData p99 while a snapshot of a million znodes is written, against p99 without",
+    "million",
+    "during_p99_us",
+    "us",
+    2.0,
+    against="without_p99_us",
+)
+ALL = (*LOADS, WATCH, *START, *MILLION, SNAPSHOT)
+
+
+def select(names: list[str]) -> list[Row]:
+    """The rows of these names, in table order; a name also selects all rows that come from its measurement. No names: all rows.
+
+    Raises ValueError for a name that selects nothing.
+    """
+    known = {word for row in ALL for word in (row.name, row.source)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"no row {', '.join(unknown)}; rows are {', '.join(row.name for row in ALL)}")
+    return [row for row in ALL if not names or row.name in names or row.source in names]

@@ -1,0 +1,188 @@
+"""Runs the benchmark: `python bench/run.py [row...]`. Both servers run on this machine, one loaded at a time, turn and turn about."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # so that the file runs as a script
+
+from bench import generator, million, report, rows
+from bench.procfs import file_system, machine
+from bench.report import Measurement
+from bench.servers import BUILD, NAMES, BenchError, Server, free_port
+
+KEPT_FILES = 2
+WATCHERS = 1000
+
+
+class Bench:
+    """One run: the servers, how long and how often to measure, and what has been measured so far."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.names: tuple[str, ...] = (args.only,) if args.only else NAMES
+        self.rows = rows.select(args.rows)
+        self.sources = {row.source for row in self.rows}
+        self.measurements: list[Measurement] = []
+
+    def run(self) -> None:
+        if self.sources & {row.source for row in (*rows.LOADS, rows.WATCH)}:
+            self._under_load()
+        if "start" in self.sources:
+            self._starts()
+        if "million" in self.sources:
+            self._million()
+
+    def _record(self, source: str, server: str, turn: int, figures: dict[str, Any]) -> None:
+        kept = {key: value for key, value in figures.items() if isinstance(value, int | float)}
+        self.measurements.append(Measurement(source, server, turn, kept))
+        row = next(row for row in rows.ALL if row.source == source)
+        say(f"{source:10} {server:7} round {turn}: {report.number(kept[row.figure])} {row.unit}")
+
+    def _server(self, name: str) -> Server:
+        return Server(name, self.args.folder / name)
+
+    def _under_load(self) -> None:
+        """Both servers run all the time, warmed by a first round that is not recorded."""
+        with contextlib.ExitStack() as stack:
+            servers = [stack.enter_context(running(self._server(name))) for name in self.names]
+            for row in self.rows:
+                if row in rows.LOADS or row is rows.WATCH:
+                    for turn in range(self.args.rounds + 1):
+                        for server in servers:
+                            figures = self._load(row, server)
+                            if turn:
+                                self._record(row.source, server.name, turn, figures)
+            for server in servers:
+                memory = server.memory()
+                say(f"{server.name} after this: {memory.resident_mib:.0f} MiB resident, {memory.peak_mib:.0f} MiB at most")
+                self.measurements.append(Measurement("memory", server.name, 1, memory._asdict()))
+
+    def _load(self, row: rows.Row, server: Server) -> dict[str, Any]:
+        if row is rows.WATCH:
+            return generator.run("watch", server.port, connections=WATCHERS + 1, rounds=self.args.watch_rounds, warmup=5)
+        figures = generator.run(
+            "run", server.port, pid=server.pid, seconds=self.args.seconds, warmup=self.args.warmup, **row.options
+        )
+        drop_old_files(server.data)
+        return figures
+
+    def _starts(self) -> None:
+        for turn in range(1, self.args.rounds + 1):
+            for name in self.names:
+                server = self._server(name)
+                server.wipe()
+                seconds = server.start()
+                self._record("start", name, turn, {"seconds": seconds, **server.memory()._asdict()})
+                server.stop()
+                server.wipe()
+
+    def _million(self) -> None:
+        with_reads = rows.SNAPSHOT in self.rows
+        for turn in range(1, self.args.million_rounds + 1):
+            for name in self.names:
+                server = self._server(name)
+                try:
+                    figures = million.measure(server, self.args.million, with_reads=with_reads, say=lambda t, n=name: say(f"{n}: {t}"))
+                finally:
+                    server.kill()
+                    server.wipe()
+                self._record("million", name, turn, figures)
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """A server on an empty folder, which is gone afterwards."""
+    server.wipe()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        server.wipe()
+
+
+def drop_old_files(folder: Path) -> None:
+    """Deletes all but the newest logs and snapshots: at full speed they would fill the disk sooner than purging runs (hourly)."""
+    for prefix in ("log.", "snapshot."):
+        files = sorted(folder.glob(f"{prefix}*"), key=lambda path: path.stat().st_mtime)
+        for path in files[:-KEPT_FILES]:
+            path.unlink(missing_ok=True)
+
+
+def generator_ceiling(seconds: float) -> dict[str, Any]:
+    """What the generator reaches against a responder that does no work: a server near these figures could not be measured by it."""
+    port = free_port()
+    responder = subprocess.Popen([generator.compile_c("echo"), str(port)])
+    try:
+        time.sleep(0.2)
+        return {
+            row.name: generator.run("run", port, pid=responder.pid, seconds=seconds, warmup=0.2, **row.options) for row in rows.LOADS
+        }
+    finally:
+        responder.kill()
+        responder.wait()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measures Zabra and Apache ZooKeeper 3.9.5 side by side on this machine.")
+    parser.add_argument("rows", nargs="*", help=f"rows to measure (default all): {', '.join(row.name for row in rows.ALL)}")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each server for each row (default 5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="measured time of one load (default 5)")
+    parser.add_argument("--warmup", type=float, default=1.0, help="seconds under load before it is measured (default 1)")
+    parser.add_argument("--watch-rounds", type=int, default=30, help="writes in one measurement of the watch row (default 30)")
+    parser.add_argument("--million", type=int, default=1_000_000, help="znodes in the million rows (default 1000000)")
+    parser.add_argument("--million-rounds", type=int, default=1, help="measurements of the million rows (default 1)")
+    parser.add_argument("--quick", action="store_true", help="one short round and 100,000 instead of a million znodes: a look, not a result")
+    parser.add_argument("--only", choices=NAMES, help="measure one server alone")
+    parser.add_argument("--folder", type=Path, default=BUILD / "data", help="where the data folders lie (default bench/build/data)")
+    parser.add_argument("--json", type=Path, help="file for all single measurements")
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.rounds, args.seconds, args.warmup, args.watch_rounds, args.million = 1, 2.0, 0.5, 10, 100_000
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    try:
+        bench = Bench(args)
+    except ValueError as error:
+        say(str(error))
+        return 2
+    args.folder.mkdir(parents=True, exist_ok=True)
+    heading = f"{datetime.date.today()}, {machine()}, Python {sys.version.split()[0]}, data on {file_system(args.folder)}"
+    print(heading)
+    if file_system(args.folder) == "tmpfs":
+        say("warning: the data folder is in memory, so writes cost no disk; --folder moves it")
+    try:
+        ceiling = generator_ceiling(min(1.0, args.seconds))
+        print("generator alone, against canned replies: " + ", ".join(f"{k} {report.number(v['rate'])}/s" for k, v in ceiling.items()))
+        bench.run()
+    except BenchError as error:
+        say(f"benchmark stopped: {error}")
+        return 1
+    lines = report.summarise(bench.rows, bench.measurements)
+    print(report.table(lines, bench.measurements))
+    if args.json:
+        single = [dataclasses.asdict(m) for m in bench.measurements]
+        args.json.write_text(json.dumps({"heading": heading, "generator": ceiling, "measurements": single}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
