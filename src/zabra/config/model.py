@@ -130,6 +130,8 @@ class Settings:
     # The tree.
     skip_acl: bool = False
     enforce_quota: bool = False
+    #: A standalone server has no membership to change; this decides which refusal a reconfig gets.
+    reconfig_enabled: bool = False
     extended_types_enabled: bool = False
     emulate_353_ttl_nodes: bool = False
     container_check_interval_ms: int = 60000

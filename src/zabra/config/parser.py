@@ -147,7 +147,7 @@ def _read_environment(sources: Sources, environment: Mapping[str, str]) -> None:
         if row is None:
             continue
         tail = name[len(row.environment) - 1 :] if row.name not in index().by_key else ""
-        identity = row.name[:-1] + tail if tail else row.name
+        identity = row.key[:-1] + tail if tail else row.identity
         sources.environment.setdefault(identity, Given(row, name, identity, text.strip(), "environment: "))
         if row.system_property:
             sources.properties[row.system_property[:-1] + tail if tail else row.system_property] = text.strip()
@@ -161,10 +161,10 @@ def _read_definitions(sources: Sources, definitions: Iterable[tuple[str, str]]) 
             if name.startswith("zookeeper."):
                 sources.warnings.append(f"-D{name}: unknown property, nothing reads it")
             continue
-        identity = row.name
+        identity = row.identity
         if row.name not in index().by_key:
             start = next(start for start, free in index().system_starts if free is row and name.startswith(start))
-            identity = row.name[:-1] + name[len(start) :]
+            identity = row.key[:-1] + name[len(start) :]
         sources.definitions[identity] = Given(row, name, identity, text, "-D")
 
 
@@ -181,7 +181,8 @@ def _read_file(sources: Sources, config_file: str) -> None:
         if row is None:
             _warn_unknown(sources, where, line.key)
         else:
-            sources.file[line.key] = Given(row, line.key, line.key, line.value, where)
+            identity = line.key if row.key else row.identity
+            sources.file[identity] = Given(row, line.key, identity, line.value, where)
         if row is None or row.file_wins:
             sources.properties["zookeeper." + line.key] = line.value
 

@@ -47,6 +47,11 @@ class Property:
         return self.key or self.system_property
 
     @property
+    def identity(self) -> str:
+        """One name for all the ways to set it; no two rows share it."""
+        return self.key or "-D" + self.system_property
+
+    @property
     def is_secret(self) -> bool:
         """Whether values must never be shown."""
         return self.type == "secret"
@@ -228,7 +233,7 @@ def _plain_int(text: str) -> int | None:
 
 def decode_int(text: str) -> int | None:
     """A whole number as ``Integer.decode`` reads it, ``None`` when it is none."""
-    match = re.fullmatch(r"([+-]?)(?:(?:0[xX]|#)([0-9a-fA-F]{1,40})|0([0-7]{1,40})|([0-9]{1,40}))", text)
+    match = re.fullmatch(r"([+-]?)(?:(?:0[xX]|#)([0-9a-fA-F]{1,40})|0([0-7]{1,40})|(0|[1-9][0-9]{0,39}))", text)
     if match is None:
         return None
     sign, hex_digits, octal, decimal = match.groups()

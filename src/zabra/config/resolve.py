@@ -53,8 +53,8 @@ class Resolver:
         self._check_quorum_sasl()
         fields: dict[str, Any] = {}
         for row in all_properties():
-            if row.attribute and row.name in self.values:
-                fields.setdefault(row.attribute, self.values[row.name])
+            if row.attribute and row.identity in self.values:
+                fields.setdefault(row.attribute, self.values[row.identity])
         self._raise_to_minimum(fields, "autopurge.snapRetainCount", _SNAP_RETAIN_COUNT_MIN)
         self._raise_to_minimum(fields, "snapCount", _SNAP_COUNT_MIN)
         self._resolve_limits(fields)
