@@ -66,6 +66,14 @@ class FakeScheduler:
             self.ready.popleft()()
 
 
+class FakeBatch:
+    """Entries of one write."""
+
+    def __init__(self, entries: list[tuple[int, bytes]]) -> None:
+        self.entries = entries
+        self.size = sum(len(payload) for _, payload in entries)
+
+
 class FakeLog:
     """A log writer that keeps payloads; ``broken`` makes the next write fail."""
 
@@ -78,14 +86,14 @@ class FakeLog:
     def append(self, zxid: int, payload: bytes) -> None:
         self.appended.append((zxid, payload))
 
-    def take(self) -> list[tuple[int, bytes]]:
+    def take(self) -> FakeBatch:
         taken, self.appended = self.appended, []
-        return taken
+        return FakeBatch(taken)
 
-    def write(self, batch: list[tuple[int, bytes]]) -> None:
+    def write(self, batch: FakeBatch) -> None:
         if self.broken:
             raise OSError(28, "no space left")
-        self.durable += batch
+        self.durable += batch.entries
 
     def fill_ahead(self) -> bool:
         return False

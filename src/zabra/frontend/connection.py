@@ -21,7 +21,7 @@ import asyncio
 import logging
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from zabra.auth.ip import address_text
 from zabra.consts import STATE_SYNC_CONNECTED, Op, Perm, Xid
@@ -119,7 +119,6 @@ class Connection(asyncio.Protocol):
         self.last_op = 0
         self.last_xid = -1
         self.last_zxid = -1
-        self.last_response_ms = 0
         self.latency_last_ms = 0
         self.latency_max_ms = 0
         self.latency_total_ms = 0
@@ -127,8 +126,7 @@ class Connection(asyncio.Protocol):
     # -- asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
         peer = transport.get_extra_info("peername")
         if peer:
             self.peer = (peer[0], peer[1])
@@ -137,7 +135,7 @@ class Connection(asyncio.Protocol):
             self.hub.stats.metrics.connection_rejected.add()
             self.hub.connections.pop(self)
             self.state = CLOSED
-            transport.abort()
+            self.transport.abort()
             return
         self.identities = (("ip", address_text(self.peer[0])),)
 
@@ -189,6 +187,20 @@ class Connection(asyncio.Protocol):
     def waiting(self) -> int:
         """Requests not answered yet."""
         return len(self._waiting)
+
+    @property
+    def interest(self) -> int:
+        """As Java's selection keys: 1 while reading, 4 while the socket takes no more, 0 when closing."""
+        if self.state >= CLOSING:
+            return 0
+        reading = not (self._blocked or self._paused or self._held)
+        return reading + 4 * self._paused
+
+    def reset_stats(self) -> None:
+        """``crst``: counters start again."""
+        self.received = self.sent = self.last_op = 0
+        self.latency_last_ms = self.latency_max_ms = self.latency_total_ms = 0
+        self.last_xid = self.last_zxid = -1
 
     def release(self) -> None:
         """Writes are no longer too many, or the socket is free: read again."""

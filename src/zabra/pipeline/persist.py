@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.request import Write
 from zabra.runtime.ports import Clock, Worker
-from zabra.storage.logwriter import LogWriter
+from zabra.storage.logwriter import Batch, LogWriter
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +75,8 @@ class Persist:
         self.batch: list[Write] = []
         #: Given to the disk.
         self.in_flight: list[Write] = []
+        #: Bytes of the batch that was given to the disk last.
+        self.last_size = 0
         self._started = 0.0
         self._in_flight_started = 0.0
         self._scheduled = False
@@ -113,9 +116,10 @@ class Persist:
         self._in_flight_started = self._started
         taken = self._writer.take()
         assert taken is not None
+        self.last_size = taken.size
         if not self._inline:
             self._busy = True
-            self._worker.submit(lambda: self._timed_write(taken), self._written)
+            self._worker.submit(partial(self._timed_write, taken), self._written)
             return
         try:
             seconds = self._timed_write(taken)
@@ -124,9 +128,9 @@ class Persist:
             return
         self._durable(writes, seconds)
 
-    def _timed_write(self, taken: object) -> float:
+    def _timed_write(self, taken: Batch) -> float:
         before = self._monotonic()
-        self._writer.write(taken)  # type: ignore[arg-type]
+        self._writer.write(taken)
         return self._monotonic() - before
 
     def _written(self, seconds: float | None, error: BaseException | None) -> None:

@@ -48,16 +48,16 @@ _pack_int = Struct(">i").pack
 _unpack_int = Struct(">i").unpack_from
 _pack_version_digest = Struct(">iiQ").pack
 
-#: The request record of each write that may stand alone.
-_RECORDS: Final = {
-    Op.CREATE: CreateRequest,
-    Op.CREATE2: CreateRequest,
-    Op.CREATE_CONTAINER: CreateRequest,
-    Op.CREATE_TTL: CreateTtlRequest,
-    Op.DELETE: DeleteRequest,
-    Op.SET_DATA: SetDataRequest,
-    Op.SET_ACL: SetAclRequest,
-    Op.RECONFIG: ReconfigRequest,
+#: The decoder of each write that may stand alone.
+_DECODERS: Final[dict[int, Callable[[Reader], object]]] = {
+    Op.CREATE: CreateRequest.decode,
+    Op.CREATE2: CreateRequest.decode,
+    Op.CREATE_CONTAINER: CreateRequest.decode,
+    Op.CREATE_TTL: CreateTtlRequest.decode,
+    Op.DELETE: DeleteRequest.decode,
+    Op.SET_DATA: SetDataRequest.decode,
+    Op.SET_ACL: SetAclRequest.decode,
+    Op.RECONFIG: ReconfigRequest.decode,
 }
 _SPECIAL: Final = frozenset({paths.ROOT, paths.ZOOKEEPER, paths.QUOTA, paths.CONFIG})
 
@@ -155,7 +155,7 @@ class Prep:
 
     def single(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Prepare any other write that stands alone. Raises MarshallingError when it does not parse."""
-        record = _RECORDS[op].decode(Reader(frame, 8, limit=self._limit))
+        record = _DECODERS[op](Reader(frame, 8, limit=self._limit))
         write = self.begin(conn, xid, op)
         try:
             body = self.plan(write, session, op, record, conn.identities)
@@ -269,7 +269,7 @@ class Prep:
             node = self._existing(path)
             if node.child_count:
                 raise RequestError(Code.NOT_EMPTY)
-            if self.tree.owners.kind(node.owner) is OwnerKind.SESSION:
+            if self.tree.owners.kind(node.owner) not in (OwnerKind.CONTAINER, OwnerKind.TTL):
                 raise RequestError(Code.BAD_VERSION)
             self._remove(write, Op.DELETE_CONTAINER, path, node, parent_path, self._existing(parent_path))
         except RequestError as error:

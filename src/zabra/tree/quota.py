@@ -284,6 +284,30 @@ def usage_of(tree: QuotaTree, path: bytes) -> Usage:
     return Usage(count, size)
 
 
+def namespace_gauges(tree: QuotaTree, quotas: Quotas) -> dict[str, dict[str, int | None]]:
+    """Limits and use by first path component, for the ``quota_*_per_namespace`` gauges (``QuotaMetricsUtils``).
+
+    A hard limit counts before a soft one; several quotas below one component add up.
+    """
+    gauges: dict[str, dict[str, int | None]] = {
+        f"quota_{kind}_per_namespace": {} for kind in ("count_limit", "bytes_limit", "count_usage", "bytes_usage")
+    }
+    for prefix in quotas.prefixes:
+        namespace = text_of(prefix.split(b"/", 2)[1])
+        for name, kind in ((LIMITS, "limit"), (STATS, "usage")):
+            node = tree.nodes.get(QUOTA + prefix + b"/" + name)
+            stats = parse_stats(node.data) if node is not None and node.data is not None else None
+            if stats is None:
+                continue
+            limits = kind == "limit"
+            count = stats.count_hard if limits and stats.count_hard > -1 else stats.count
+            size = stats.size_hard if limits and stats.size_hard > -1 else stats.size
+            for what, value in (("count", count), ("bytes", size)):
+                gauge = gauges[f"quota_{what}_{kind}_per_namespace"]
+                gauge[namespace] = (gauge.get(namespace) or 0) + value
+    return gauges
+
+
 def _leaves(tree: QuotaTree, path: bytes) -> list[bytes]:
     """Nodes without children below ``path``, which may be missing, in order of creation within a parent."""
     leaves: list[bytes] = []

@@ -191,6 +191,8 @@ class DataTree:
         if self.dump is not None:
             self.dump.before_change(path, old)
             new.mark = self.dump_number
+        if new.data is not old.data:
+            _carry_data(new, old)
         new.acl = self.acls.acquire(new.acl)
         self.acls.release(old.acl)
         new.children = old.children
@@ -206,6 +208,8 @@ class DataTree:
             parent.mark = new.mark = self.dump_number
         children = old_parent.children
         parent.acl = old_parent.acl
+        if parent.data is not old_parent.data:
+            _carry_data(parent, old_parent)
         name = path[path.rfind(b"/") + 1 :]
         if children is None:
             parent.children = {name: None}
@@ -243,6 +247,8 @@ class DataTree:
             parent.mark = self.dump_number
         children = parent.children = old_parent.children
         parent.acl = old_parent.acl
+        if parent.data is not old_parent.data:
+            _carry_data(parent, old_parent)
         assert children is not None
         del children[path[path.rfind(b"/") + 1 :]]
         nodes[parent_path] = parent
@@ -538,3 +544,9 @@ class DataTree:
             return True
         self.digest_mismatches += 1
         return False
+
+
+def _carry_data(planned: Node, installed: Node) -> None:
+    """Give a node planned earlier the data that :meth:`DataTree.replace_data` put in place since."""
+    planned.data = installed.data
+    planned.stat = planned.stat[:52] + installed.stat[52:56] + planned.stat[56:]
