@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "server":
         return _server(arguments[1:])
     if command == "cleanup":
-        from zabra.tools import cleanup
+        from zabra.tools.cleanup import main as cleanup
 
-        return cleanup.main(arguments[1:])
+        return cleanup(arguments[1:])
     if command in ("--version", "-V", "version"):
         print(f"Zabra {__version__}, speaks ZooKeeper {ZOOKEEPER_VERSION}")
         return EXIT_NORMAL

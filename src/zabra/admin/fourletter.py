@@ -26,6 +26,7 @@ DEFAULT_TRACE_MASK: Final = 306
 
 _MASK64: Final = (1 << 64) - 1
 _VERSION_FOLDER: Final = "version-2"
+_JAVA_ARCHITECTURES: Final = {"x86_64": "amd64"}
 
 #: What ``cons`` calls the last request (``FinalRequestProcessor``).
 _OP_NAMES: Final = {
@@ -215,7 +216,7 @@ def _envi(_source: StatusSource) -> Iterator[str]:
     yield f"java.io.tmpdir={os.environ.get('TMPDIR', '/tmp')}\n"
     yield "java.compiler=<NA>\n"
     yield f"os.name={platform.system()}\n"
-    yield f"os.arch={platform.machine()}\n"
+    yield f"os.arch={_JAVA_ARCHITECTURES.get(platform.machine(), platform.machine())}\n"
     yield f"os.version={platform.release()}\n"
     yield f"user.name={_user_name()}\n"
     yield f"user.home={os.path.expanduser('~')}\n"
