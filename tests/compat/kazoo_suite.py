@@ -1,0 +1,164 @@
+"""Runs kazoo's own test suite, unmodified, against a server, and says which of its tests pass.
+
+The suite starts its servers itself, with ``java ... QuorumPeerMain zoo.cfg``. With ours a stand-in named ``java``
+(``dev/java/java``) comes first on PATH. ``python -m compat.kazoo_suite --server apache --record`` stores what passes
+with Apache in ``kazoo_passing.txt``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Final
+
+from compat.servers import APACHE, CLASSPATH_VARIABLE, REPOSITORY, ZABRA
+
+#: A set of packages that works together.
+PACKAGES: Final = (
+    "kazoo[test,sasl,eventlet,gevent]==2.11.0",
+    *("eventlet==0.41.3", "gevent==26.9.0", "pure-sasl==0.6.2", "pyjks==20.0.0", "pyopenssl==25.1.0"),
+    *("cryptography==44.0.3", "pytest==9.2.0", "pytest-timeout==2.4.0"),
+)
+HERE: Final = Path(__file__).parent
+PASSING: Final = HERE / "kazoo_passing.txt"
+WAITING: Final = HERE / "kazoo_waiting.txt"
+#: The suite mostly waits, so its files run in a few groups at once; the first two are about equally long, what is not
+#: named here falls into the last. Each group has its own servers and ports.
+GROUPS: Final = (
+    ("test_client", "test_connection", "test_cache", "test_lease", "test_counter", "test_sasl"),
+    ("test_eventlet_handler", "test_partitioner", "test_gevent_handler", "test_build"),
+    (),
+)
+PORT_OFFSET: Final = 26200
+TEST_TIMEOUT_S: Final = 60
+
+
+def stored(file: Path) -> list[str]:
+    """The test names in a list file."""
+    lines = (line.strip() for line in file.read_text().splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def environment_python() -> Path:
+    """The interpreter of a virtual environment with the pinned packages; made on first use under ``build/``."""
+    key = hashlib.sha256("\n".join((sys.version, *PACKAGES)).encode()).hexdigest()[:12]
+    home = REPOSITORY / "build" / f"kazoo-suite-{key}"
+    python = home / "bin" / "python"
+    if not (home / "complete").exists():
+        venv.create(home, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True, timeout=600)
+        (home / "complete").touch()
+    return python
+
+
+def _suite_folder(python: Path) -> Path:
+    found = subprocess.run(
+        [python, "-c", "import kazoo, pathlib; print(pathlib.Path(kazoo.__file__).parent / 'tests')"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return Path(found.stdout.strip())
+
+
+def _group_files(folder: Path) -> list[list[str]]:
+    """The test files of every group."""
+    named = {name for group in GROUPS for name in group}
+    others = sorted(file.stem for file in folder.glob("test_*.py") if file.stem not in named)
+    return [[str(folder / f"{name}.py") for name in (*group, *([] if group else others))] for group in GROUPS]
+
+
+def _suite_environment(kind: str, group: int) -> dict[str, str]:
+    values = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTHONPATH")}
+    values |= {
+        "ZOOKEEPER_VERSION": "3.9.5",
+        "ZOOKEEPER_CLUSTER_SIZE": "1",
+        "ZOOKEEPER_PORT_OFFSET": str(PORT_OFFSET + 100 * group),
+        "ZOOKEEPER_CLASSPATH": os.environ.get(CLASSPATH_VARIABLE, "unused"),
+    }
+    if kind == ZABRA:
+        values["PATH"] = os.pathsep.join((str(REPOSITORY / "dev" / "java"), values["PATH"]))
+        values["ZABRA_PYTHON"] = sys.executable
+    return values
+
+
+def outcomes(report: Path) -> dict[str, str]:
+    """Test name to "passed", "skipped" or the first line of its failure, from a JUnit report."""
+    found: dict[str, str] = {}
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        name = f"{case.get('classname', '').split('kazoo.tests.')[-1]}::{case.get('name')}"
+        failures = [child for child in case if child.tag in ("failure", "error")]
+        if failures:
+            found[name] = (failures[0].get("message") or failures[0].tag).splitlines()[0]
+        else:
+            found[name] = "skipped" if case.find("skipped") is not None else "passed"
+    return found
+
+
+def run(kind: str, folder: Path) -> dict[str, str]:
+    """Run the whole suite against servers of ``kind``; reports and output go to ``folder``."""
+    python = environment_python()
+    settings = folder / "pytest.ini"  # or pytest would take this repository's
+    settings.write_text("[pytest]\n")
+    groups = []
+    for number, files in enumerate(_group_files(_suite_folder(python))):
+        report = folder / f"group{number}.xml"
+        with (folder / f"group{number}.log").open("wb") as log:
+            command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-c", settings, f"--timeout={TEST_TIMEOUT_S}"]
+            process = subprocess.Popen(
+                [*command, f"--junitxml={report}", *files],
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env=_suite_environment(kind, number),
+            )
+        groups.append((process, report))
+    found: dict[str, str] = {}
+    for process, report in groups:
+        process.wait(600)
+        found |= outcomes(report)
+    return found
+
+
+def differences(found: dict[str, str]) -> list[str]:
+    """How an outcome differs from what it must be, a line each."""
+    expected, waiting = stored(PASSING), stored(WAITING)
+    lines = [f"{name} waits, but Apache does not pass it" for name in waiting if name not in expected]
+    for name in expected:
+        outcome = found.get(name, "did not run")
+        if name in waiting:
+            if outcome == "passed":
+                lines.append(f"{name}: passes now, take it off {WAITING.name}")
+        elif outcome != "passed":
+            lines.append(f"{name}: {outcome}")
+    lines += [f"{name}: passes here, not with Apache" for name in found if found[name] == "passed" and name not in expected]
+    return lines
+
+
+def main() -> int:
+    """Command line; exit code 1 when an outcome differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", choices=(APACHE, ZABRA), default=ZABRA)
+    parser.add_argument("--record", action="store_true", help=f"store what passes in {PASSING.name}")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="kazoo-suite-"))
+    found = run(options.server, folder)
+    passed = sorted(name for name, outcome in found.items() if outcome == "passed")
+    print(f"{len(passed)} of {len(found)} pass; output in {folder}")
+    if options.record:
+        PASSING.write_text("\n".join(passed) + "\n")
+        return 0
+    lines = differences(found)
+    print("\n".join(lines))
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
