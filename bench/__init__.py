@@ -1,1 +1,1 @@
-"""The benchmark: Zabra and Apache ZooKeeper side by side on one machine. Start with `run.py`; `docs/benchmarks.md` explains the figures."""
+"""The benchmark: Zabra and Apache ZooKeeper side by side on one machine. `docs/benchmarks.md` explains it."""

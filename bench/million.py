@@ -1,4 +1,4 @@
-"""The measurements with a million znodes: memory, start on the log, start on a snapshot, reads while a snapshot is written."""
+"""The measurements with a million znodes: memory, both kinds of start, reads while a snapshot is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def measure(server: Server, znodes: int, *, with_reads: bool, say: Say) -> dict[str, float]:
-    """All figures of one server, which is started and stopped here on an empty folder; seconds, MiB and microseconds."""
+    """All figures of one server, which runs here on an empty folder; seconds, MiB and microseconds."""
     figures: dict[str, float] = {}
     server.wipe()
     server.extra["snapCount"] = NO_SNAPSHOT
@@ -60,13 +60,16 @@ def _make_snapshot(server: Server, say: Say) -> None:
 
 
 def provoke_snapshot(server: Server) -> tuple[int, int]:
-    """Writes until the server begins a snapshot, then waits until it is on disk; both times in nanoseconds of the monotonic clock.
+    """Writes until the server begins a snapshot, then waits until it is on disk.
 
+    Both times are returned, in nanoseconds of the monotonic clock.
     Raises BenchError when no snapshot begins.
     """
     before = snapshot_sizes(server.data)
     for _ in range(TURNS_MAX):
-        writer = generator.command("run", server.port, op="set", ops=WRITES_PER_TURN, connections=1, inflight=16, root="/writes", znodes=1)
+        writer = generator.command(
+            "run", server.port, op="set", ops=WRITES_PER_TURN, connections=1, inflight=16, root="/writes", znodes=1
+        )
         with subprocess.Popen(writer, stdout=subprocess.DEVNULL) as process:
             while process.poll() is None and snapshot_sizes(server.data) == before:
                 time.sleep(WATCH_STEP_S)
@@ -87,7 +90,7 @@ def _await_quiet(folder: Path) -> tuple[int, int]:
 
 
 def snapshot_sizes(folder: Path) -> dict[str, int]:
-    """Size of every file in a data folder that is not a log: snapshots, whatever they are called until they are complete."""
+    """Size of every file in a data folder that is not a log: snapshots, whatever their name until they are whole."""
     sizes = {}
     for path in folder.iterdir():
         if not path.name.startswith("log."):
@@ -104,7 +107,14 @@ def _read_during_snapshot(server: Server, say: Say) -> dict[str, float]:
     server.start()
     samples = server.folder.parent / f"{server.name}.samples"
     words = generator.command(
-        "run", server.port, op="get", warmup=READ_WARMUP_S, seconds=READ_SECONDS, samples=samples, connections=20, inflight=1
+        "run",
+        server.port,
+        op="get",
+        warmup=READ_WARMUP_S,
+        seconds=READ_SECONDS,
+        samples=samples,
+        connections=20,
+        inflight=1,
     )
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as reader:
         time.sleep(READ_WARMUP_S + 0.5)
@@ -119,7 +129,9 @@ def _read_during_snapshot(server: Server, say: Say) -> dict[str, float]:
         raise BenchError("the load generator stopped while a snapshot was written")
     began_ns = generator.figures(printed)["began_ns"]
     if end > began_ns + READ_SECONDS * 1e9:
-        raise BenchError(f"{server.name} took longer to write the snapshot than reads were measured ({READ_SECONDS:.0f} s)")
+        raise BenchError(
+            f"{server.name} took longer to write the snapshot than reads were measured ({READ_SECONDS:.0f} s)"
+        )
     calm = latencies_between(samples, int(calm_from - began_ns), int(calm_to - began_ns))
     busy = latencies_between(samples, int(begin - began_ns), int(end - began_ns))
     samples.unlink()
@@ -131,9 +143,9 @@ def _read_during_snapshot(server: Server, say: Say) -> dict[str, float]:
 
 
 def latencies_between(samples: Path, begin_ns: int, end_ns: int) -> list[int]:
-    """Latencies in nanoseconds of the requests that were answered between two times, counted from the first sample's clock.
+    """Latencies in nanoseconds of the requests answered between two times, counted from the start of the measurement.
 
-    The file holds pairs of unsigned 32-bit words: the time of the reply in microseconds, and its latency in nanoseconds.
+    The file holds pairs of unsigned 32-bit words: time of the reply in microseconds, its latency in nanoseconds.
     """
     words = array.array("I")
     words.frombytes(samples.read_bytes())
@@ -142,7 +154,7 @@ def latencies_between(samples: Path, begin_ns: int, end_ns: int) -> list[int]:
 
 
 def spread(latencies: list[int]) -> dict[str, float]:
-    """Median, 99th percentile, maximum in microseconds, and how many there were. Raises BenchError when there were none."""
+    """Median, 99th percentile and maximum in microseconds, and the number. Raises BenchError when there are none."""
     if not latencies:
         raise BenchError("no request was answered in the measured window")
     ordered = sorted(latencies)

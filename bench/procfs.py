@@ -17,7 +17,7 @@ class Memory(NamedTuple):
 
 
 def parse_status(text: str) -> Memory:
-    """Memory from the text of /proc/<pid>/status. Raises KeyError for a process that has ended (its memory lines are gone)."""
+    """Memory from the text of /proc/<pid>/status. Raises KeyError for a process that has ended."""
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     return Memory(*(int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM")))
 
@@ -41,7 +41,8 @@ def machine() -> str:
     models = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     total_kib = next(int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal"))
     cores = len(os.sched_getaffinity(0))
-    return f"{models[0] if models else os.uname().machine}, {cores} cores, {total_kib >> 20} GiB, Linux {os.uname().release}"
+    model = models[0] if models else os.uname().machine
+    return f"{model}, {cores} cores, {total_kib >> 20} GiB, Linux {os.uname().release}"
 
 
 def file_system(folder: Path) -> str:

@@ -21,13 +21,15 @@ class Measurement:
 
 def median(measurements: Iterable[Measurement], source: str, server: str, figure: str) -> float | None:
     """Median of a figure over the rounds; None where it was not measured."""
-    values = [m.figures[figure] for m in measurements if (m.source, m.server) == (source, server) and figure in m.figures]
+    values = [
+        m.figures[figure] for m in measurements if (m.source, m.server) == (source, server) and figure in m.figures
+    ]
     return statistics.median(values) if values else None
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of the result: the medians of both servers, their ratio and whether the aim was reached (None: not comparable)."""
+    """One row of the result: both medians, their ratio, and whether the aim was reached (None: not comparable)."""
 
     row: Row
     zabra: float | None
@@ -62,10 +64,12 @@ HEADS = ("row", "Zabra", "Apache", "", "ratio", "aim", "", "p50 us", "p99 us", "
 
 
 def table(lines: Sequence[Line], measurements: Sequence[Measurement]) -> str:
-    """The readable result. Where a cell holds two figures, the first is Zabra's; "generator" is its share of one core."""
+    """The readable result. Of two figures in a cell the first is Zabra's; "generator" is its share of one core."""
     cells = [HEADS, *(_cells(line, measurements) for line in lines)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )
 
 
 def _cells(line: Line, measurements: Sequence[Measurement]) -> tuple[str, ...]:

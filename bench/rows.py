@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 class Row:
     """One comparison.
 
-    `figure` names what is compared, out of the figures that a measurement of `source` yields; `unit` is how it is printed. `aim` is the
-    ratio Zabra / Apache to reach: at least, where more is better (`rising`), else at most. `against` compares with another figure of
-    the same server instead of with Apache.
+    `figure` names what is compared, out of the figures that a measurement of `source` yields. `aim` is the ratio
+    Zabra / Apache to reach: at least, where more is better (`rising`), else at most. `against` names another figure of
+    the same server to compare with instead of Apache's.
     """
 
     name: str
@@ -30,7 +30,9 @@ class Row:
 
 
 def _load(name: str, title: str, aim: float, **options: object) -> Row:
-    return Row(name, title, name, "rate", "/s", aim, True, {"connections": 20, "value_size": 100, "znodes": 1000, **options})
+    return Row(
+        name, title, name, "rate", "/s", aim, True, {"connections": 20, "value_size": 100, "znodes": 1000, **options}
+    )
 
 
 LOADS = (
@@ -39,7 +41,14 @@ LOADS = (
     _load("set-1", "setData, 20 connections, one in flight", 1.7, op="set", inflight=1),
     _load("set-64", "setData, 20 connections, 64 in flight", 2.5, op="set", inflight=64),
     _load("create-64", "create, 20 connections, 64 in flight", 2.5, op="create", inflight=64),
-    _load("mix-16", "90 % getData, 10 % setData, 20 connections, 16 in flight", 3.5, op="mix", inflight=16, read_percent=90),
+    _load(
+        "mix-16",
+        "90 % getData, 10 % setData, 20 connections, 16 in flight",
+        3.5,
+        op="mix",
+        inflight=16,
+        read_percent=90,
+    ),
 )
 WATCH = Row("watch", "setData on a znode that 1,000 watch, to the last event", "watch", "last_event_ms", "ms", 0.5)
 START = (
@@ -65,9 +74,10 @@ ALL = (*LOADS, WATCH, *START, *MILLION, SNAPSHOT)
 
 
 def select(names: list[str]) -> list[Row]:
-    """The rows of these names, in table order; a name also selects all rows that come from its measurement. No names: all rows.
+    """The rows of these names, in table order; no names mean all rows.
 
-    Raises ValueError for a name that selects nothing.
+    A name also selects all rows that come from the measurement of that name. Raises ValueError for a name
+    that selects nothing.
     """
     known = {word for row in ALL for word in (row.name, row.source)}
     unknown = [name for name in names if name not in known]

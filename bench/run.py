@@ -1,4 +1,4 @@
-"""Runs the benchmark: `python bench/run.py [row...]`. Both servers run on this machine, one loaded at a time, turn and turn about."""
+"""Runs the benchmark: `python bench/run.py [row...]`. One server is loaded at a time, turn and turn about."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import fcntl
+import functools
 import json
 import subprocess
 import sys
@@ -65,12 +67,14 @@ class Bench:
                                 self._record(row.source, server.name, turn, figures)
             for server in servers:
                 memory = server.memory()
-                say(f"{server.name} after this: {memory.resident_mib:.0f} MiB resident, {memory.peak_mib:.0f} MiB at most")
+                say(f"{server.name} after this: {memory.resident_mib:.0f} MiB, {memory.peak_mib:.0f} MiB at most")
                 self.measurements.append(Measurement("memory", server.name, 1, memory._asdict()))
 
     def _load(self, row: rows.Row, server: Server) -> dict[str, Any]:
         if row is rows.WATCH:
-            return generator.run("watch", server.port, connections=WATCHERS + 1, rounds=self.args.watch_rounds, warmup=5)
+            return generator.run(
+                "watch", server.port, connections=WATCHERS + 1, rounds=self.args.watch_rounds, warmup=5
+            )
         figures = generator.run(
             "run", server.port, pid=server.pid, seconds=self.args.seconds, warmup=self.args.warmup, **row.options
         )
@@ -93,7 +97,9 @@ class Bench:
             for name in self.names:
                 server = self._server(name)
                 try:
-                    figures = million.measure(server, self.args.million, with_reads=with_reads, say=lambda t, n=name: say(f"{n}: {t}"))
+                    figures = million.measure(
+                        server, self.args.million, with_reads=with_reads, say=functools.partial(say, name)
+                    )
                 finally:
                     server.kill()
                     server.wipe()
@@ -113,7 +119,7 @@ def running(server: Server) -> Iterator[Server]:
 
 
 def drop_old_files(folder: Path) -> None:
-    """Deletes all but the newest logs and snapshots: at full speed they would fill the disk sooner than purging runs (hourly)."""
+    """Deletes all but the newest logs and snapshots, which at full speed fill a disk before the hourly purge runs."""
     for prefix in ("log.", "snapshot."):
         files = sorted(folder.glob(f"{prefix}*"), key=lambda path: path.stat().st_mtime)
         for path in files[:-KEPT_FILES]:
@@ -121,40 +127,83 @@ def drop_old_files(folder: Path) -> None:
 
 
 def generator_ceiling(seconds: float) -> dict[str, Any]:
-    """What the generator reaches against a responder that does no work: a server near these figures could not be measured by it."""
+    """What the generator reaches against a responder that does no work: the limit of what it can measure."""
     port = free_port()
     responder = subprocess.Popen([generator.compile_c("echo"), str(port)])
     try:
         time.sleep(0.2)
         return {
-            row.name: generator.run("run", port, pid=responder.pid, seconds=seconds, warmup=0.2, **row.options) for row in rows.LOADS
+            row.name: generator.run("run", port, pid=responder.pid, seconds=seconds, warmup=0.2, **row.options)
+            for row in rows.LOADS
         }
     finally:
         responder.kill()
         responder.wait()
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def say(*words: str) -> None:
+    print(*words, file=sys.stderr, flush=True)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measures Zabra and Apache ZooKeeper 3.9.5 side by side on this machine.")
-    parser.add_argument("rows", nargs="*", help=f"rows to measure (default all): {', '.join(row.name for row in rows.ALL)}")
+    parser = argparse.ArgumentParser(
+        description="Measures Zabra and Apache ZooKeeper 3.9.5 side by side on this machine."
+    )
+    parser.add_argument(
+        "rows", nargs="*", help=f"rows to measure (default all): {', '.join(row.name for row in rows.ALL)}"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each server for each row (default 5)")
     parser.add_argument("--seconds", type=float, default=5.0, help="measured time of one load (default 5)")
-    parser.add_argument("--warmup", type=float, default=1.0, help="seconds under load before it is measured (default 1)")
-    parser.add_argument("--watch-rounds", type=int, default=30, help="writes in one measurement of the watch row (default 30)")
+    parser.add_argument(
+        "--warmup", type=float, default=1.0, help="seconds under load before it is measured (default 1)"
+    )
+    parser.add_argument(
+        "--watch-rounds", type=int, default=30, help="writes in one measurement of the watch row (default 30)"
+    )
     parser.add_argument("--million", type=int, default=1_000_000, help="znodes in the million rows (default 1000000)")
     parser.add_argument("--million-rounds", type=int, default=1, help="measurements of the million rows (default 1)")
-    parser.add_argument("--quick", action="store_true", help="one short round and 100,000 instead of a million znodes: a look, not a result")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one short round and 100,000 instead of a million znodes: a look, not a result",
+    )
     parser.add_argument("--only", choices=NAMES, help="measure one server alone")
-    parser.add_argument("--folder", type=Path, default=BUILD / "data", help="where the data folders lie (default bench/build/data)")
+    parser.add_argument(
+        "--folder", type=Path, default=BUILD / "data", help="where the data folders lie (default bench/build/data)"
+    )
     parser.add_argument("--json", type=Path, help="file for all single measurements")
     args = parser.parse_args(argv)
     if args.quick:
         args.rounds, args.seconds, args.warmup, args.watch_rounds, args.million = 1, 2.0, 0.5, 10, 100_000
     return args
+
+
+def measure(bench: Bench, args: argparse.Namespace) -> int:
+    """Runs it all, prints the table, writes the JSON file. Returns the exit code."""
+    heading = (
+        f"{datetime.date.today()}, {machine()}, Python {sys.version.split()[0]}, data on {file_system(args.folder)}"
+    )
+    print(heading)
+    if file_system(args.folder) == "tmpfs":
+        say("warning: the data folder is in memory, so writes cost no disk; --folder moves it")
+    try:
+        ceiling = generator_ceiling(min(1.0, args.seconds))
+        print(
+            "generator alone, against canned replies: "
+            + ", ".join(f"{k} {report.number(v['rate'])}/s" for k, v in ceiling.items())
+        )
+        bench.run()
+    except BenchError as error:
+        say(f"benchmark stopped: {error}")
+        return 1
+    lines = report.summarise(bench.rows, bench.measurements)
+    print(report.table(lines, bench.measurements))
+    if args.json:
+        single = [dataclasses.asdict(m) for m in bench.measurements]
+        args.json.write_text(
+            json.dumps({"heading": heading, "generator": ceiling, "measurements": single}, indent=1) + "\n"
+        )
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -165,23 +214,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(str(error))
         return 2
     args.folder.mkdir(parents=True, exist_ok=True)
-    heading = f"{datetime.date.today()}, {machine()}, Python {sys.version.split()[0]}, data on {file_system(args.folder)}"
-    print(heading)
-    if file_system(args.folder) == "tmpfs":
-        say("warning: the data folder is in memory, so writes cost no disk; --folder moves it")
-    try:
-        ceiling = generator_ceiling(min(1.0, args.seconds))
-        print("generator alone, against canned replies: " + ", ".join(f"{k} {report.number(v['rate'])}/s" for k, v in ceiling.items()))
-        bench.run()
-    except BenchError as error:
-        say(f"benchmark stopped: {error}")
-        return 1
-    lines = report.summarise(bench.rows, bench.measurements)
-    print(report.table(lines, bench.measurements))
-    if args.json:
-        single = [dataclasses.asdict(m) for m in bench.measurements]
-        args.json.write_text(json.dumps({"heading": heading, "generator": ceiling, "measurements": single}, indent=1) + "\n")
-    return 0
+    with (args.folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another benchmark runs in {args.folder}; --folder names another place")
+            return 1
+        return measure(bench, args)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ class BenchError(Exception):
 
 
 def apache_classpath() -> str:
-    """Class path of Apache ZooKeeper 3.9.5: $ZABRA_ZOOKEEPER_CLASSPATH, else what Maven fetches once into the build folder.
+    """Class path of Apache ZooKeeper 3.9.5: $ZABRA_ZOOKEEPER_CLASSPATH, else what Maven fetches.
 
-    Raises BenchError when there is no Java or the jars cannot be fetched.
+    Maven is asked once; the jars stay in the build folder. Raises BenchError when there is no Java or the jars cannot be fetched.
     """
     if shutil.which("java") is None:
         raise BenchError("Apache ZooKeeper needs a `java` on PATH; --only zabra measures without it")
@@ -47,8 +47,17 @@ def apache_classpath() -> str:
     jars = BUILD / "jars"
     if not list(jars.glob("zookeeper-3.9.5.jar")):
         if shutil.which("mvn") is None:
-            raise BenchError("no `mvn` on PATH to fetch Apache ZooKeeper; or name its jars in $ZABRA_ZOOKEEPER_CLASSPATH")
-        command = ["mvn", "-q", "-f", str(HERE / "pom.xml"), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
+            raise BenchError(
+                "no `mvn` on PATH to fetch Apache ZooKeeper; or name its jars in $ZABRA_ZOOKEEPER_CLASSPATH"
+            )
+        command = [
+            "mvn",
+            "-q",
+            "-f",
+            str(HERE / "pom.xml"),
+            "dependency:copy-dependencies",
+            f"-DoutputDirectory={jars}",
+        ]
         if subprocess.run(command, check=False).returncode:
             raise BenchError("Maven could not fetch Apache ZooKeeper 3.9.5")
     return f"{jars}/*"
@@ -61,7 +70,7 @@ def free_port() -> int:
 
 
 def config_text(folder: Path, port: int, extra: Mapping[str, object]) -> str:
-    """The zoo.cfg of both servers. All that costs time or space is left at ZooKeeper's defaults unless `extra` says otherwise."""
+    """The zoo.cfg of both servers. What costs time or space stays at ZooKeeper's defaults unless `extra` changes it."""
     settings: dict[str, object] = {
         "dataDir": folder,
         "clientPort": port,
@@ -75,7 +84,7 @@ def config_text(folder: Path, port: int, extra: Mapping[str, object]) -> str:
 
 
 class Server:
-    """One server process with its folder. `name` is "zabra" or "apache"; `extra` are lines of zoo.cfg beyond the common ones."""
+    """One server process with its folder. `name` is "zabra" or "apache"; `extra` adds settings to zoo.cfg."""
 
     def __init__(self, name: str, folder: Path, extra: Mapping[str, object] | None = None) -> None:
         self.name = name
@@ -115,12 +124,13 @@ class Server:
         with contextlib.closing(Knocker(self.port)) as door:
             while not door.granted():
                 if self._process.poll() is not None:
-                    raise BenchError(f"{self.name} ended with code {self._process.returncode} while starting, see {log}")
+                    raise BenchError(
+                        f"{self.name} ended with code {self._process.returncode} while starting, see {log}"
+                    )
                 if time.monotonic() - begin > START_TIMEOUT_S:
                     self.kill()
                     raise BenchError(f"{self.name} accepted no session within {START_TIMEOUT_S:.0f} s, see {log}")
-            seconds = time.monotonic() - begin
-        return seconds
+            return time.monotonic() - begin
 
     def memory(self) -> Memory:
         return memory(self.pid)
@@ -157,9 +167,9 @@ class Server:
 class Knocker:
     """Asks for a session until the server grants one.
 
-    Before they are ready servers refuse the connection, close it, keep it waiting, or (Apache ZooKeeper, now and then, when the request
-    comes in the very moment of starting) never answer it at all. So a new attempt starts when the last was turned down or has waited
-    for RETRY_S, and the older ones stay open, RETAINED at most: the first grant on any of them counts.
+    Before they are ready servers refuse the connection, close it, keep it waiting, or (Apache ZooKeeper, now and then,
+    when the request comes in the very moment of starting) never answer it. So a new attempt starts when the last was
+    turned down or has waited for RETRY_S; RETAINED older ones stay open, and the first grant on any of them counts.
     """
 
     RETRY_S = 0.05
