@@ -1,4 +1,4 @@
-"""A disk in memory for storage tests: counts calls, fails on demand, and crashes with what was not synced lost or torn."""
+"""A disk in memory for storage tests: lists calls, fails on demand, and crashes with unsynced bytes lost or torn."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class MemoryFile:
 
 
 class MemoryDisk:
-    """Folders are implied by paths. ``on_call(name, path)`` may raise to fail a call; ``calls`` lists what was asked."""
+    """Files and folders by path. ``on_call(name, path)`` may raise to fail a call; ``calls`` lists what was asked."""
 
     def __init__(self) -> None:
         self.inodes: dict[str, Inode] = {}

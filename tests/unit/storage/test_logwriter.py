@@ -171,7 +171,7 @@ def test_after_a_failed_call_everything_is_refused(call: str, code: int) -> None
     writer.append(1, payload(1))
     batch = writer.take()
     assert batch is not None
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match=call) as caught:
         writer.write(batch)
     assert caught.value.errno == code
     disk.on_call = lambda name, path: None
@@ -285,7 +285,17 @@ def test_names() -> None:
     assert log_name(0x1F00000001) == "log.1f00000001"
     assert zxid_of_log("log.1f00000001") == 0x1F00000001
     assert zxid_of_log("log.0A") == 10
-    for name in ("log", "log.", "log.x", "log.5.bak", "snapshot.5", "log.-1", "log.ffffffffffffffff", "logs.5", "log.1_0"):
+    for name in (
+        "log",
+        "log.",
+        "log.x",
+        "log.5.bak",
+        "snapshot.5",
+        "log.-1",
+        "log.ffffffffffffffff",
+        "logs.5",
+        "log.1_0",
+    ):
         assert zxid_of_log(name) == -1, name
 
 
