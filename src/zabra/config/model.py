@@ -78,7 +78,6 @@ class Settings:
     force_sync: bool = True
     fsync_warning_threshold_ms: int = 1000
     flush_delay_ms: int = 0
-    max_write_queue_poll_time_ms: int = 0
     #: 0: no limit.
     max_batch_size: int = 1000
     digest_enabled: bool = True
@@ -98,8 +97,6 @@ class Settings:
     #: Slack added to ``jute_max_buffer`` while records are decoded, not for the length of a frame.
     jute_max_buffer_extra: int = JUTE_MAX_BUFFER
     global_outstanding_limit: int = 1000
-    max_response_cache_size: int = 400
-    max_get_children_response_cache_size: int = 400
     large_request_max_bytes: int = 104857600
     #: -1: no request counts as large.
     large_request_threshold: int = -1

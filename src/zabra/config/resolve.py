@@ -108,8 +108,6 @@ class Resolver:
             fields.setdefault("jute_max_buffer_extra", fields["jute_max_buffer"])
         if "jute_max_buffer_extra" in fields:
             fields["jute_max_buffer_extra"] = max(fields["jute_max_buffer_extra"], _EXTRA_SIZE_MIN)
-        if "flush_delay_ms" in fields:
-            fields.setdefault("max_write_queue_poll_time_ms", max(fields["flush_delay_ms"], 0) // 3)
         local = fields.get("connection_throttle_local_session_weight", 1)
         for kind, default in (("global", 3), ("renew", 2)):
             attribute = f"connection_throttle_{kind}_session_weight"

@@ -61,11 +61,6 @@ def test_the_slack_of_buffers_follows_their_limit(tmp_path):
     assert settings(tmp_path, "jute.maxbuffer.extrasize=1\n").jute_max_buffer_extra == 1024
 
 
-def test_the_queue_is_polled_for_a_third_of_the_flush_delay(tmp_path):
-    assert settings(tmp_path, "flushDelay=10\n").max_write_queue_poll_time_ms == 3
-    assert settings(tmp_path, "flushDelay=10\nmaxWriteQueuePollTime=7\n").max_write_queue_poll_time_ms == 7
-
-
 def test_session_weights_are_not_below_the_local_one(tmp_path):
     found = loaded(tmp_path, "connection_throttle_local_session_weight=5\n")
     weights = found.settings
