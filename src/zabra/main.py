@@ -154,6 +154,8 @@ def _log_options(options: argparse.Namespace, settings: Settings) -> tuple[str, 
 
 def _run(settings: Settings, name: str) -> int:
     """Serve until stopped; every way a start can fail is one line and an exit code."""
+    import socket
+
     from zabra.runtime.real import run
 
     _stop_at_once_on_signal()
@@ -164,6 +166,8 @@ def _run(settings: Settings, name: str) -> int:
     except DataError as error:
         print(f"zabra: {error}", file=sys.stderr)
         return error.exit_code
+    except socket.gaierror as error:
+        return _refuse(f"clientPortAddress={settings.client_port_address}: expected a known host: {error.strerror}")
     except OSError as error:
         print(f"zabra: {_os_error(error)}", file=sys.stderr)
         return EXIT_UNEXPECTED

@@ -159,6 +159,13 @@ def test_a_data_folder_that_cannot_be_is_code_3(start, tmp_path):
     assert str(tmp_path / "file") in err
 
 
+def test_an_unknown_host_is_a_bad_configuration(start, tmp_path):
+    process = start("-DclientPort=0", "-DclientPortAddress=no such host", "--log-level=error")
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert err.startswith("zabra: clientPortAddress=no such host: expected a known host: ")
+
+
 def test_python_without_assertions_is_refused(tmp_path):
     command = [sys.executable, "-O", "-m", "zabra", "server"]
     done = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=20, check=False)

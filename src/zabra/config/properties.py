@@ -192,6 +192,8 @@ def read_value(row: Property, text: str) -> Value:
         return _one_of(text, {word: word for word in words}, _words(words))
     if kind in ("path", "host", "class") and not text:
         raise BadValueError(f"a {kind}, not nothing")
+    if kind in ("path", "host") and "\0" in text:
+        raise BadValueError(f"a {kind} without a zero character")
     return text
 
 

@@ -139,6 +139,7 @@ def test_values_are_read_by_type(type_, text, value):
         ("float", "1_0", "a number"),
         ("gz|snappy|", "lz4", "gz, snappy or nothing"),
         ("path", "", "a path, not nothing"),
+        ("path", "/a\0b", "a path without a zero character"),
     ],
 )
 def test_bad_values_say_what_was_expected(type_, text, expected):
