@@ -1,4 +1,4 @@
-"""What one operation costs in each hot file: `python bench/micro.py [name...]`, in nanoseconds of the thread's own CPU time.
+"""What one operation costs in each hot file: `python bench/micro.py [name...]`, in ns of the thread's CPU time.
 
 No socket and no sync takes part: connections write into nothing, and the log is written with forceSync=no. The smallest
 of several repeats is shown, which other load on the machine disturbs least.

@@ -37,7 +37,8 @@ class BenchError(Exception):
 def apache_classpath() -> str:
     """Class path of Apache ZooKeeper 3.9.5: $ZABRA_ZOOKEEPER_CLASSPATH, else what Maven fetches.
 
-    Maven is asked once; the jars stay in the build folder. Raises BenchError when there is no Java or the jars cannot be fetched.
+    Maven is asked once; the jars stay in the build folder. Raises BenchError when there is no Java or the jars cannot
+    be fetched.
     """
     if shutil.which("java") is None:
         raise BenchError("Apache ZooKeeper needs a `java` on PATH; --only zabra measures without it")

@@ -1,7 +1,7 @@
 """One server: its parts, and the order in which they start and stop.
 
-Start-up follows ``QuorumPeerMain`` and ``ZooKeeperServerMain`` (3.9.5), step by step in :meth:`Server.start`. Parsing the
-configuration is the caller's step before the first one here.
+Start-up follows ``QuorumPeerMain`` and ``ZooKeeperServerMain`` (3.9.5), step by step in :meth:`Server.start`. Parsing
+the configuration is the caller's step before the first one here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from zabra.pipeline.commit import Commit
 from zabra.pipeline.persist import Persist
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.reads import Reads
-from zabra.pipeline.request import Write
+from zabra.pipeline.request import Proposal
 from zabra.pipeline.snapshots import SnapshotPolicy, Snapshotter
 from zabra.pipeline.standalone import Pipeline
 from zabra.runtime.ports import Runtime, Worker
@@ -216,7 +216,7 @@ class Server:
         return recovered
 
     def _start_session_tracker(self, recovered: Recovered) -> None:
-        """Every session that was alive gets its full timeout; ephemerals of all others go (``ZooKeeperServer.loadData``)."""
+        """Live sessions get their full timeout; ephemerals of all others go (``ZooKeeperServer.loadData``)."""
         now_ms = int(self.runtime.clock.monotonic() * 1000)
         settings = self.settings
         self.sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms)
@@ -273,9 +273,7 @@ class Server:
             self._loop,
             self.stats.metrics,
         )
-        self._snapshot_policy = SnapshotPolicy(
-            runtime.random, settings.snap_count, settings.snap_size_limit_kb * 1024
-        )
+        self._snapshot_policy = SnapshotPolicy(runtime.random, settings.snap_count, settings.snap_size_limit_kb * 1024)
         self._reads = Reads(tree, self._rights, limit)
         self._chores = Chores(settings, self.pipeline, tree, runtime.clock, self.stats.metrics)
         tree.deliver = self.hub.deliver
@@ -296,10 +294,13 @@ class Server:
 
     # -- running
 
-    def _commit(self, writes: list[Write], started: float) -> None:
+    def _commit(self, writes: list[Proposal], started: float) -> None:
         """A batch is durable: commit it, and see whether a snapshot is due."""
         self.hub.commit_turn(writes, started)
-        if self._snapshot_policy.due(len(writes), self._persist.last_size if self._persist else 0) and not self.snapshotter.running:
+        if (
+            self._snapshot_policy.due(len(writes), self._persist.last_size if self._persist else 0)
+            and not self.snapshotter.running
+        ):
             self._snapshot_policy.reset()
             self._writer.roll()
             self.snapshotter.take_nowait()
@@ -331,7 +332,7 @@ class Server:
         self.stats.metrics.unrecoverable_error_count.add()
         for connection in list(self.hub.connections):
             connection.abort()
-        self._loop.create_task(self._end(1), name=f"{self.name}: end")  # noqa: RUF006 - it ends with the server
+        self._loop.create_task(self._end(1), name=f"{self.name}: end")
 
     # -- the end
 

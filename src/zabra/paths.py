@@ -1,7 +1,7 @@
 """Znode paths. Inside the server a path is ``bytes``: its UTF-8 text, as it came from the wire.
 
-Rules from ``PathUtils.validatePath`` (3.9.5). Paths that passed :func:`is_valid` are canonical UTF-8 (every character the
-rules allow lies in the basic plane), so equal paths are equal bytes.
+Rules from ``PathUtils.validatePath`` (3.9.5). Paths that passed :func:`is_valid` are canonical UTF-8 (every character
+the rules allow lies in the basic plane), so equal paths are equal bytes.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""Apache ZooKeeper's programs against ours: the same requests to both servers, real clients, and swapped data folders."""
+"""Apache ZooKeeper beside us: the same requests to both servers, real clients, and swapped data folders."""

@@ -12,6 +12,7 @@ from typing import Final
 
 from compat import jute
 
+MARSHALLING: Final = -5
 BAD_ARGUMENTS: Final = -8
 UNIMPLEMENTED: Final = -6
 
@@ -33,6 +34,24 @@ class Deviation:
 
 
 DEVIATIONS: Final = (
+    Deviation(
+        "add_watch_without_path",
+        "stock registers a watch that nothing can ever fire",
+        jute.ADD_WATCH,
+        jute.path_int(None, 1),
+        MARSHALLING,
+        False,
+        0,
+    ),
+    Deviation(
+        "set_watches_without_path",
+        "stock registers a watch that nothing can ever fire",
+        jute.SET_WATCHES2,
+        jute.set_watches(0, [], [], [], [None], []),
+        MARSHALLING,
+        False,
+        0,
+    ),
     Deviation(
         "create_with_container_flag",
         "stock stores an ordinary node while the digest is computed for a container: later digests mismatch",

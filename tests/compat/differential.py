@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from compat import datafiles, jute
-from compat.jute import Session, Stat, Time, Zxid
+from compat.jute import Session, Stat, Time
 from compat.rawclient import Client, Link
 from compat.servers import APACHE, ZABRA, ServerProcess, copy_data
-from compat.workload import SUPER_CREDENTIAL, SUPER_DIGEST, SUPER_SLOT, Connect, Drop, Raw, Send, Step, Workload
+from compat.workload import SUPER_CREDENTIAL, SUPER_DIGEST, Connect, Raw, Send, Step, Workload
 
 CONFIG: Final = {
     "minSessionTimeout": "30000",
@@ -184,11 +184,11 @@ class Comparison:
             if self.sessions.setdefault(int(a), int(b)) != b:
                 yield f"{where}: session 0x{a:x} / 0x{b:x}"
         elif isinstance(a, tuple | list):
-            if len(a) != len(b):
-                yield f"{where}: {a!r} / {b!r}"
-                return
-            for number, (x, y) in enumerate(zip(a, b, strict=True)):
+            for number, (x, y) in enumerate(zip(a, b, strict=False)):
                 yield from self.differences(x, y, f"{where}[{number}]")
+            if len(a) != len(b):
+                common = min(len(a), len(b))
+                yield f"{where}[{common}:]: {a[common:]!r} / {b[common:]!r}"
         elif a != b:
             yield f"{where}: {a!r} / {b!r}"
 
@@ -335,7 +335,9 @@ def compare_served(pair: list[ServerProcess]) -> list[str]:
         if shown[0] != shown[1]:
             lines.append(f"srvr: {shown[0]} / {shown[1]}")
     for server in pair:
-        mismatches = [line for line in server.word("mntr").splitlines() if line.startswith("zk_digest_mismatches_count")]
+        mismatches = [
+            line for line in server.word("mntr").splitlines() if line.startswith("zk_digest_mismatches_count")
+        ]
         if [line.split()[1] for line in mismatches] != ["0"]:
             lines.append(f"{server.kind} finds other digests than the log says: {mismatches}")
     return lines
@@ -350,7 +352,9 @@ def _walk_as_super(server: ServerProcess) -> dict[str, tuple[Any, ...]]:
 
 
 def _compare_maps(name: str, a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    return [f"{name} {path}: {a.get(path)!r} / {b.get(path)!r}" for path in {**a, **b} if a.get(path) != b.get(path)][:20]
+    return [f"{name} {path}: {a.get(path)!r} / {b.get(path)!r}" for path in {**a, **b} if a.get(path) != b.get(path)][
+        :20
+    ]
 
 
 def main() -> int:

@@ -151,7 +151,7 @@ def path_int(path: str | None, number: int) -> bytes:
     return text(path) + struct.pack(">i", number)
 
 
-def set_watches(relative_zxid: int, *lists: Iterable[str] | None) -> bytes:
+def set_watches(relative_zxid: int, *lists: Iterable[str | None] | None) -> bytes:
     """SetWatches with three lists, SetWatches2 with five."""
     vectors = (vector(None if paths is None else [text(path) for path in paths]) for paths in lists)
     return struct.pack(">q", relative_zxid) + b"".join(vectors)
@@ -221,7 +221,9 @@ class Cursor:
     def stat(self) -> Stat:
         """A Stat record."""
         a = self.unpack("qqqqiiiqiiq")
-        return Stat(Zxid(a[0]), Zxid(a[1]), Time(a[2]), Time(a[3]), a[4], a[5], a[6], Session(a[7]), a[8], a[9], Zxid(a[10]))
+        return Stat(
+            Zxid(a[0]), Zxid(a[1]), Time(a[2]), Time(a[3]), a[4], a[5], a[6], Session(a[7]), a[8], a[9], Zxid(a[10])
+        )
 
     def rest(self) -> bytes:
         """Whatever follows the record."""
@@ -235,7 +237,15 @@ def _names(cursor: Cursor) -> tuple[Any, ...]:
 
 
 def _acl_entries(cursor: Cursor) -> list[Any] | None:
-    return cursor.vector(lambda: (cursor.unpack("i")[0], cursor.text(), cursor.text()))
+    """ACL entries, sorted: "auth" expands to the identities of the connection, which stock keeps in hash order."""
+    entries = cursor.vector(lambda: (cursor.unpack("i")[0], cursor.text(), cursor.text()))
+    return None if entries is None else sorted(entries, key=repr)
+
+
+def _identities(cursor: Cursor) -> list[Any] | None:
+    """Identities, sorted: stock keeps them in hash order."""
+    identities = cursor.vector(lambda: (cursor.text(), cursor.text()))
+    return None if identities is None else sorted(identities, key=repr)
 
 
 def _multi_results(cursor: Cursor) -> list[Any]:
@@ -279,7 +289,7 @@ _BODIES: Final[dict[int, Callable[[Cursor], Any]]] = {
     GET_EPHEMERALS: _names,
     GET_ALL_CHILDREN_NUMBER: lambda c: c.unpack("i"),
     ADD_WATCH: lambda c: c.unpack("i"),
-    WHO_AM_I: lambda c: c.vector(lambda: (c.text(), c.text())),
+    WHO_AM_I: _identities,
 }
 
 

@@ -38,6 +38,7 @@ GROUPS: Final = (
 )
 PORT_OFFSET: Final = 26200
 TEST_TIMEOUT_S: Final = 60
+GROUP_TIMEOUT_S: Final = 900
 
 
 def stored(file: Path) -> list[str]:
@@ -105,15 +106,16 @@ def outcomes(report: Path) -> dict[str, str]:
 def run(kind: str, folder: Path) -> dict[str, str]:
     """Run the whole suite against servers of ``kind``; reports and output go to ``folder``."""
     python = environment_python()
+    suite = _suite_folder(python)
     settings = folder / "pytest.ini"  # or pytest would take this repository's
     settings.write_text("[pytest]\n")
     groups = []
-    for number, files in enumerate(_group_files(_suite_folder(python))):
+    for number, files in enumerate(_group_files(suite)):
         report = folder / f"group{number}.xml"
         with (folder / f"group{number}.log").open("wb") as log:
-            command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-c", settings, f"--timeout={TEST_TIMEOUT_S}"]
+            options = [f"--rootdir={suite.parents[1]}", f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={report}"]
             process = subprocess.Popen(
-                [*command, f"--junitxml={report}", *files],
+                [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-c", settings, *options, *files],
                 stdout=log,
                 stderr=log,
                 cwd=folder,
@@ -121,9 +123,13 @@ def run(kind: str, folder: Path) -> dict[str, str]:
             )
         groups.append((process, report))
     found: dict[str, str] = {}
-    for process, report in groups:
-        process.wait(600)
-        found |= outcomes(report)
+    try:
+        for process, report in groups:
+            process.wait(GROUP_TIMEOUT_S)
+            found |= outcomes(report)
+    finally:
+        for process, _ in groups:
+            process.kill()
     return found
 
 
@@ -138,7 +144,9 @@ def differences(found: dict[str, str]) -> list[str]:
                 lines.append(f"{name}: passes now, take it off {WAITING.name}")
         elif outcome != "passed":
             lines.append(f"{name}: {outcome}")
-    lines += [f"{name}: passes here, not with Apache" for name in found if found[name] == "passed" and name not in expected]
+    lines += [
+        f"{name}: passes here, not with Apache" for name in found if found[name] == "passed" and name not in expected
+    ]
     return lines
 
 

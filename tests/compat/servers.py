@@ -80,7 +80,7 @@ class ServerProcess:
         data: Path | None = None,
         wrapper: tuple[str, ...] = (),
     ) -> None:
-        """``config`` are further lines of zoo.cfg, ``data`` another data folder, ``wrapper`` a prefix of the command."""
+        """``config`` is more lines of zoo.cfg, ``data`` another data folder, ``wrapper`` a prefix of the command."""
         self.kind = kind
         self.folder = folder
         self.data = data if data is not None else folder / "data"

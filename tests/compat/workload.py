@@ -33,7 +33,15 @@ NAMES: Final = ("x", "y", "z", "ü", "日本", "w w", "x-")
 WEIRD_PATHS: Final = (
     *(None, "", "/", "a", "/a/", "//a", "/a//x", "/a/./x", "/a/../b", "/a/..", "/a/.", "/a/...", "/a/\x01", "/a/\x00"),
     *("/a/\x1f", "/a/\x7f", "/a/\x9f", "/a/\xa0", "/a/\ud7ff", "/a/\ue000", "/a/\uf8ff", "/a/\uf900", "/a/\uffef"),
-    *("/a/\ufff0", "/a/\U0001f600", "/zookeeper", "/zookeeper/quota", "/zookeeper/config", "/zookeeper/nix", "/zookeeperx"),
+    *(
+        "/a/\ufff0",
+        "/a/\U0001f600",
+        "/zookeeper",
+        "/zookeeper/quota",
+        "/zookeeper/config",
+        "/zookeeper/nix",
+        "/zookeeperx",
+    ),
     "/a/" + "n" * 300,
 )
 WEIRD_ACLS: Final[tuple[list[Entry] | None, ...]] = (
@@ -73,7 +81,13 @@ GOOD_ACLS: Final[tuple[list[Entry], ...]] = (
 UNKNOWN_OPCODES: Final = (0, 10, 13, 23, 99, 108, 9999, -1, -2, -12, 2**31 - 1, -(2**31))
 #: Frames that carry no readable request.
 BAD_FRAMES: Final = (
-    *(b"\x00\x00\x00\x00", b"\x00\x00\x00\x04\x00\x00\x00\x01", b"\xff\xff\xff\xff", b"\x80\x00\x00\x00", b"\x7f\xff\xff\xff"),
+    *(
+        b"\x00\x00\x00\x00",
+        b"\x00\x00\x00\x04\x00\x00\x00\x01",
+        b"\xff\xff\xff\xff",
+        b"\x80\x00\x00\x00",
+        b"\x7f\xff\xff\xff",
+    ),
     struct.pack(">i", 1048576 + 1024),
 )
 
@@ -162,7 +176,9 @@ class Workload:
         """The first steps: a super user's session, the roots, a quota."""
         steps: list[Step] = [self._connect_new(SUPER_SLOT)]
         requests = [Request(jute.AUTH, jute.auth("digest", SUPER_CREDENTIAL), jute.XID_AUTH)]
-        requests += [self.request(jute.CREATE, jute.create(root, b"root", jute.OPEN, 0)) for root in (*ROOTS, QUOTA_ROOT)]
+        requests += [
+            self.request(jute.CREATE, jute.create(root, b"root", jute.OPEN, 0)) for root in (*ROOTS, QUOTA_ROOT)
+        ]
         limits = b"count=6,bytes=120=;byteHardLimit=200;countHardLimit=9"
         for path, data in (
             (f"/zookeeper/quota{QUOTA_ROOT}", b""),
@@ -219,20 +235,22 @@ class Workload:
 
     def _learn(self, request: Request, body: Any) -> None:
         if request.opcode in (jute.CREATE, jute.CREATE2, jute.CREATE_CONTAINER, jute.CREATE_TTL) and body:
-            path = body if isinstance(body, str) else body[0]
-            # Text that is no quota, written below here, stops Apache's server.
-            if not path.startswith("/zookeeper/quota"):
-                self.nodes[path] = 0
+            self._know(body if isinstance(body, str) else body[0], 0)
         elif request.opcode == jute.DELETE:
             self.nodes.pop(jute.Cursor(request.body).text() or "", None)
         elif request.opcode == jute.SET_DATA:
-            self.nodes[jute.Cursor(request.body).text() or ""] = body.version
+            self._know(jute.Cursor(request.body).text() or "", body.version)
         elif request.opcode == jute.MULTI:
             for kind, _, result in body:
                 if kind in (jute.CREATE, jute.CREATE2) and result:
-                    self.nodes[result[0]] = 0
+                    self._know(result[0], 0)
         elif request.opcode == jute.CLOSE_SESSION:
             self.nodes = dict(list(self.nodes.items())[:40])
+
+    def _know(self, path: str, version: int) -> None:
+        # Text that is no quota, written below here, stops Apache's server.
+        if not path.startswith("/zookeeper/quota"):
+            self.nodes[path] = version
 
     # -- sessions
 
@@ -257,7 +275,9 @@ class Workload:
             if good and not view.closed:
                 view.slot, self.slots[slot] = slot, view
             zxid = self.last_zxid if self.random.random() < 0.5 else 0
-            return [Connect(slot, view.number, renew=True, password_good=good, last_zxid=zxid, timeout_ms=self._timeout())]
+            return [
+                Connect(slot, view.number, renew=True, password_good=good, last_zxid=zxid, timeout_ms=self._timeout())
+            ]
         if draw < 0.45:
             return [Connect(slot, -1, last_zxid=2**62)]
         if draw < 0.5:
@@ -330,11 +350,16 @@ class Workload:
             (3, lambda: self.request(jute.SYNC, jute.text(self.path()))),
             (10, self._multi),
             (3, self._multi_read),
-            (6, lambda: self.request(jute.ADD_WATCH, jute.path_int(self.path(), self.random.choice((0, 1, 0, 1, 2, -1))))),
+            (6, self._add_watch),
             (3, lambda: self.request(jute.REMOVE_WATCHES, jute.path_int(self.path(), self.random.randint(0, 6)))),
             (3, lambda: self.request(jute.CHECK_WATCHES, jute.path_int(self.path(), self.random.randint(0, 6)))),
             (3, self._set_watches),
-            (2, lambda: self.request(jute.GET_EPHEMERALS, jute.text(self.random.choice(("", "/", "/a", "/b/", " ", None))))),
+            (
+                2,
+                lambda: self.request(
+                    jute.GET_EPHEMERALS, jute.text(self.random.choice(("", "/", "/a", "/b/", " ", None)))
+                ),
+            ),
             (2, lambda: self.request(jute.GET_ALL_CHILDREN_NUMBER, jute.text(self.path()))),
             (1, lambda: self.request(jute.WHO_AM_I)),
             (2, lambda: Request(jute.PING, b"", jute.XID_PING)),
@@ -454,7 +479,11 @@ class Workload:
         path, draw = self.path() or "/nix", self.random.random()
         if draw < 0.4:
             opcode, body = self._create_operation()
-            return (opcode, body) if b"\xff\xff\xff\xff" not in body[:4] + body[-60:] else (jute.CHECK, jute.path_version("/a", -1))
+            return (
+                (opcode, body)
+                if b"\xff\xff\xff\xff" not in body[:4] + body[-60:]
+                else (jute.CHECK, jute.path_version("/a", -1))
+            )
         if draw < 0.6:
             return jute.DELETE, jute.path_version(path, self.random.choice((-1, -1, 0)))
         if draw < 0.8:
@@ -465,7 +494,9 @@ class Workload:
         return jute.SET_ACL, jute.set_acl("/a", jute.OPEN, -1)
 
     def _multi(self) -> Request:
-        return self.request(jute.MULTI, jute.multi(self._multi_operation() for _ in range(self.random.choice((0, 1, 1, 2, 2, 3, 5)))))
+        return self.request(
+            jute.MULTI, jute.multi(self._multi_operation() for _ in range(self.random.choice((0, 1, 1, 2, 2, 3, 5))))
+        )
 
     def _multi_read(self) -> Request:
         kinds = [self.random.choice((jute.GET_DATA, jute.GET_CHILDREN)) for _ in range(self.random.randint(0, 4))]
@@ -475,9 +506,15 @@ class Workload:
         operations = [(kind, jute.path_watch(path, False)) for kind, path in zip(kinds, paths, strict=True)]
         return self.request(jute.MULTI_READ, jute.multi(operations))
 
+    def _add_watch(self) -> Request:
+        path = self.path() or "/nix"
+        return self.request(jute.ADD_WATCH, jute.path_int(path, self.random.choice((0, 1, 0, 1, 2, -1))))
+
     def _set_watches(self) -> Request:
         five = self.random.random() < 0.5
-        lists = [[p for p in (self.path() for _ in range(self.random.randint(0, 3))) if p] for _ in range(5 if five else 3)]
+        lists = [
+            [p for p in (self.path() for _ in range(self.random.randint(0, 3))) if p] for _ in range(5 if five else 3)
+        ]
         zxid = self.random.choice((0, self.last_zxid, max(0, self.last_zxid - 20), self.last_zxid + 5))
         opcode = jute.SET_WATCHES2 if five else jute.SET_WATCHES
         return self.request(opcode, jute.set_watches(zxid, *lists), jute.XID_SET_WATCHES)

@@ -69,22 +69,22 @@ class FakeScheduler:
 class FakeBatch:
     """Entries of one write."""
 
-    def __init__(self, entries: list[tuple[int, bytes]]) -> None:
+    def __init__(self, entries: list[bytes]) -> None:
         self.entries = entries
-        self.size = sum(len(payload) for _, payload in entries)
+        self.size = sum(map(len, entries))
 
 
 class FakeLog:
     """A log writer that keeps payloads; ``broken`` makes the next write fail."""
 
     def __init__(self) -> None:
-        self.appended: list[tuple[int, bytes]] = []
-        self.durable: list[tuple[int, bytes]] = []
+        self.appended: list[bytes] = []
+        self.durable: list[bytes] = []
         self.broken = False
         self.needs_fill = False
 
-    def append(self, zxid: int, payload: bytes) -> None:
-        self.appended.append((zxid, payload))
+    def append(self, payload: bytes) -> None:
+        self.appended.append(payload)
 
     def take(self) -> FakeBatch:
         taken, self.appended = self.appended, []
@@ -256,7 +256,11 @@ class Rig:
             stats,
         )
         self.prep = Prep(
-            self.tree, rights, self.persist.propose, enforce_quota=settings.enforce_quota, limit=settings.jute_max_buffer * 2
+            self.tree,
+            rights,
+            self.persist.propose,
+            enforce_quota=settings.enforce_quota,
+            limit=settings.jute_max_buffer * 2,
         )
         commit = Commit(self.tree, self.prep.pending, self.sessions)
         self.pipeline = Pipeline(self.prep, self.persist, commit, self.sessions, self.clock)
@@ -277,6 +281,8 @@ def path(text: str) -> bytes:
     return pack_buffer(text.encode())
 
 
-def create_body(name: str, data: bytes | None = b"", flags: int = 0, acl: tuple[tuple[int, str, str], ...] = OPEN) -> bytes:
+def create_body(
+    name: str, data: bytes | None = b"", flags: int = 0, acl: tuple[tuple[int, str, str], ...] = OPEN
+) -> bytes:
     entries = b"".join(pack(">i", perms) + path(scheme) + path(id_) for perms, scheme, id_ in acl)
     return path(name) + pack_buffer(data) + pack(">i", len(acl)) + entries + pack(">i", flags)

@@ -1,4 +1,4 @@
-"""Sessions meet connections: the connect request, renewal, and its refusals (``ZooKeeperServer.processConnectRequest``)."""
+"""Sessions meet connections: connect requests, renewals, refusals (``ZooKeeperServer.processConnectRequest``)."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
 """[hot] One client connection: frames in, replies out, in order.
 
-A chunk of bytes is served frame by frame in one loop, reads are answered at once, and everything a chunk produced leaves
-in one write. A request behind an uncommitted write of its connection waits for it in ``_waiting``; writes themselves are
-validated on arrival, in the order they arrive. So each connection sees its replies in the order of its requests, and the
-events of a write before whatever shows that write.
+A chunk of bytes is served frame by frame in one loop, reads are answered at once, and everything a chunk produced
+leaves in one write. A request behind an uncommitted write of its connection waits for it in ``_waiting``; writes
+themselves are validated on arrival, in the order they arrive. So each connection sees its replies in the order of its
+requests, and the events of a write before whatever shows that write.
 
     NEW --first frame--> OPENING --session set up--> OPEN --closeSession--> CLOSING --committed--> CLOSED
      |             (nothing is read meanwhile)         |       (nothing more is served)
      `--four-letter word--> CLOSED                     `--error, lost, expired--> CLOSED
 
-Memory stays bounded: a client that does not read its replies is not read from; one that lets watch events pile up beyond
-a limit is cut; too many outstanding writes hold back everyone that has some.
+Memory stays bounded: a client that does not read its replies is not read from; one that lets watch events pile up
+beyond a limit is cut; too many outstanding writes hold back everyone that has some.
 
 Source: ``NIOServerCnxn``, ``ServerCnxn``, ``ZooKeeperServer.processPacket`` (3.9.5).
 """
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, Final, cast
@@ -138,6 +139,8 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.identities = (("ip", address_text(self.peer[0])),)
+        if self.hub.settings.client_tcp_keep_alive:
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self in self.hub.connections:
@@ -470,11 +473,11 @@ class Connection(asyncio.Protocol):
 
     # -- commits and events
 
-    def answer_write(self, write: Write, body: bytes, err: int) -> None:
+    def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
         """Queue the reply of a committed write, then serve what waited behind it."""
         if self.state == CLOSED:
             return
-        self.out += (_pack_reply(16 + len(body), write.xid, write.zxid, err), body)
+        self.out += (_pack_reply(16 + len(body), xid, zxid, err), body)
         self.sent += 1
         latency = self.hub.turn_latency_ms
         if latency:

@@ -1,8 +1,8 @@
 """What stands before a request: auth packets, SASL packets, and the rule that a connection must authenticate first.
 
-Auth packets take effect when they arrive, so that a later write in the same chunk has the new identity; their replies keep
-their place among the others (Apache lets them overtake). Source: ``ZooKeeperServer.processPacket``, ``processSasl``,
-``AuthenticationHelper.enforceAuthentication`` (3.9.5).
+Auth packets take effect when they arrive, so that a later write in the same chunk has the new identity; their replies
+keep their place among the others (Apache lets them overtake). Source: ``ZooKeeperServer.processPacket``,
+``processSasl``, ``AuthenticationHelper.enforceAuthentication`` (3.9.5).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from zabra.frontend.limits import ConnectionLimits
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.persist import Scheduler
 from zabra.pipeline.reads import Reads
-from zabra.pipeline.request import Write
+from zabra.pipeline.request import Proposal
 from zabra.pipeline.standalone import Pipeline
 from zabra.runtime.ports import Clock
 from zabra.tree.node import OPEN_ACL
@@ -105,7 +105,7 @@ class Hub:
             self._turning = True
             self._scheduler.call_soon(self.end_turn)
 
-    def commit_turn(self, writes: list[Write], started: float) -> None:
+    def commit_turn(self, writes: list[Proposal], started: float) -> None:
         """Commit a durable batch and write everything it produced."""
         now = self.clock.monotonic()
         latency = self.turn_latency_ms = int((now - started) * 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 
 from zabra.frontend.connection import Connection
 from zabra.frontend.hub import Hub
@@ -55,10 +54,3 @@ class Listener:
             self._server.close()
         for connection in list(self._hub.connections):
             connection.close()
-
-
-def set_keep_alive(transport: asyncio.BaseTransport) -> None:
-    """Have the system probe a silent peer (``clientTcpKeepAlive``)."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from zabra.consts import Op
 from zabra.pipeline.pending import Pending
-from zabra.pipeline.request import Change, Requester, Write
+from zabra.pipeline.request import Change, Proposal, Requester, Write
 from zabra.sessions.tracker import SessionTracker
 from zabra.tree.tree import DataTree
 from zabra.wire.multi import encode_error_result, encode_multi_end, encode_result
@@ -32,31 +32,34 @@ class Commit:
         #: Monotonic ms of the turn, for sessions that start now.
         self.now_ms = 0
 
-    def batch(self, writes: list[Write]) -> None:
+    def batch(self, writes: list[Proposal]) -> None:
         """Commit writes in zxid order."""
         tree = self.tree
         install_set = tree.install_set
-        pending = self.pending
-        changes = pending.changes
+        install_create = tree.install_create
+        changes = self.pending.changes
         for write in writes:
-            zxid = write.zxid
-            conn = write.conn
-            if write.op == 5 and not write.err:
-                # setData, the most frequent write, without the detour.
-                change = write.changes[0]
-                path = change[1]
-                node = change[2]
-                assert node is not None
-                install_set(path, node, zxid)
-                if changes[path][0] == zxid:
-                    del changes[path]
-                tree.last_zxid = zxid
-                if not zxid & 127:
-                    tree.log_digest(zxid)
-                if conn is not None:
-                    conn.answer_write(write, node.stat, 0)
-            else:
+            if not isinstance(write, tuple):
                 self._other(write)
+                continue
+            op, conn, xid, zxid, path, node, parent_path, parent = write
+            if op == 5:
+                install_set(path, node, zxid)
+                body = node.stat
+            else:
+                assert parent is not None
+                install_create(path, node, parent_path, parent, zxid)
+                if changes[parent_path][0] == zxid:
+                    del changes[parent_path]
+                body = _pack_int(len(path)) + path
+                if op == 15:
+                    body += node.stat
+            if changes[path][0] == zxid:
+                del changes[path]
+            tree.last_zxid = zxid
+            if not zxid & 127:
+                tree.log_digest(zxid)
+            conn.answer_write(xid, zxid, body, 0)
 
     def _other(self, write: Write) -> None:
         for change in write.changes:
@@ -69,7 +72,7 @@ class Commit:
         if op == Op.CREATE_SESSION:
             self._create_session(write)
         elif write.conn is not None:
-            write.conn.answer_write(write, b"" if write.err else self._body(write), write.err)
+            write.conn.answer_write(write.xid, write.zxid, b"" if write.err else self._body(write), write.err)
 
     def _install(self, change: Change, zxid: int) -> None:
         tree = self.tree
@@ -146,5 +149,3 @@ class Commit:
             parts.append(encode_result(type_, body))
         parts.append(encode_multi_end())
         return b"".join(parts)
-
-

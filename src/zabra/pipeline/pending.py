@@ -1,8 +1,8 @@
 """The tree as it will be once everything proposed so far commits.
 
-Requests are validated against this view (``PrepRequestProcessor.outstandingChanges``). Each entry is the planned node, or
-None for a removed one, with the zxid of the proposal that made it; commit drops the entries of its own zxid, so a newer
-pending change of the same path stays.
+Requests are validated against this view (``PrepRequestProcessor.outstandingChanges``). Each entry is the planned node,
+or None for a removed one, with the zxid of the proposal that made it; commit drops the entries of its own zxid, so a
+newer pending change of the same path stays.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """[hot] The log stage: everything of one turn of the loop is one write and one sync, then it may commit.
 
 Where the sync runs decides single-write speed: in the loop's own thread it costs the sync alone, handed to a thread two
-switches more, which is more than the sync itself on a good disk. So it runs inline while recent syncs are short, and goes
-to the worker when they are not, so that a slow disk delays neither reads nor pings. One batch is on its way at a time;
-what arrives meanwhile is the next batch.
+switches more, which is more than the sync itself on a good disk. So it runs inline while recent syncs are short, and
+goes to the worker when they are not, so that a slow disk delays neither reads nor pings. One batch is on its way at a
+time; what arrives meanwhile is the next batch.
 
 After a failed write or sync memory and disk may disagree: nothing more is written or answered, the server stops.
 """
@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from zabra.obs.stats import ServerStats
-from zabra.pipeline.request import Write
+from zabra.pipeline.request import Proposal
 from zabra.runtime.ports import Clock, Worker
 from zabra.storage.logwriter import Batch, LogWriter
 
@@ -46,7 +46,7 @@ class Persist:
         filler: Worker,
         clock: Clock,
         scheduler: Scheduler,
-        commit: Callable[[list[Write], float], None],
+        commit: Callable[[list[Proposal], float], None],
         fatal: Callable[[str, BaseException], None],
         stats: ServerStats,
         *,
@@ -71,10 +71,10 @@ class Persist:
         self._max_batch_size = max_batch_size
         self._sync_warning = sync_warning_ms / 1000
         self._append = writer.append
-        #: Proposed, not yet given to the disk. Never replaced, so that its ``append`` may be kept.
-        self.batch: list[Write] = []
+        #: Proposed, not yet given to the disk.
+        self.batch: list[Proposal] = []
         #: Given to the disk.
-        self.in_flight: list[Write] = []
+        self.in_flight: list[Proposal] = []
         #: Bytes of the batch that was given to the disk last.
         self.last_size = 0
         self._started = 0.0
@@ -92,9 +92,9 @@ class Persist:
         """Writes proposed and not yet durable."""
         return len(self.batch) + len(self.in_flight)
 
-    def propose(self, zxid: int, payload: bytes, write: Write) -> None:
+    def propose(self, payload: bytes, write: Proposal) -> None:
         """Take a proposal into the batch of this turn."""
-        self._append(zxid, payload)
+        self._append(payload)
         self.batch.append(write)
         if not self._scheduled:
             self._scheduled = True
@@ -111,8 +111,8 @@ class Persist:
         if self._busy or self._stopped or not self.batch:
             return
         self._scheduled = False
-        writes = self.in_flight = self.batch[:]
-        self.batch.clear()
+        writes = self.in_flight = self.batch
+        self.batch = []
         self._in_flight_started = self._started
         taken = self._writer.take()
         assert taken is not None
@@ -144,7 +144,7 @@ class Persist:
         self._durable(self.in_flight, seconds)
         self.flush()
 
-    def _durable(self, writes: list[Write], seconds: float) -> None:
+    def _durable(self, writes: list[Proposal], seconds: float) -> None:
         self._account(seconds, len(writes))
         self.in_flight = []
         self._commit(writes, self._in_flight_started)

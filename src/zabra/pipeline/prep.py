@@ -1,10 +1,12 @@
 """[hot] Validation: a request against the tree as it will be, made into a transaction.
 
-Each write is checked once, here, in the stock order of errors, and becomes a log payload and planned nodes; from then on
-it can only be applied. A refused request still takes a zxid and becomes an error transaction, as in Apache. Requests that
-do not even parse are the exception: Apache logs those under a zxid that is already taken, we answer them without one.
+Each write is checked once, here, in the stock order of errors, and becomes a log payload and planned nodes; from then
+on it can only be applied. A refused request still takes a zxid and becomes an error transaction, as in Apache. Requests
+that do not even parse are the exception: Apache logs those under a zxid that is already taken, we answer them without
+one.
 
-Source: ``PrepRequestProcessor`` (3.9.5). Where we differ on purpose: see the refusals in :mod:`zabra.pipeline.prep_create`.
+Source: ``PrepRequestProcessor`` (3.9.5). Where we differ on purpose: see the refusals in
+:mod:`zabra.pipeline.prep_create`.
 """
 
 from __future__ import annotations
@@ -16,13 +18,13 @@ from typing import Final
 from zabra import paths
 from zabra.auth.rights import Rights
 from zabra.consts import Op, Perm
-from zabra.errors import Code, MarshallingError, RequestError
+from zabra.errors import Code, RequestError
 from zabra.pipeline.pending import Pending
 from zabra.pipeline.prep_create import AclCache, fast_create, learn_acl, plan_create
 from zabra.pipeline.prep_multi import plan_multi
-from zabra.pipeline.request import Change, Requester, Write
+from zabra.pipeline.request import Change, Proposal, Requester, Write
 from zabra.sessions.tracker import Session
-from zabra.tree.node import DIGEST_VERSION, Node, after_child_change, after_set_acl, after_set_data, wrap32
+from zabra.tree.node import DIGEST_VERSION, OPEN_ACL, Node, after_child_change, after_set_acl, after_set_data, wrap32
 from zabra.tree.owner import OwnerKind
 from zabra.tree.tree import DataTree
 from zabra.wire.primitives import Reader
@@ -61,15 +63,15 @@ _DECODERS: Final[dict[int, Callable[[Reader], object]]] = {
 }
 _SPECIAL: Final = frozenset({paths.ROOT, paths.ZOOKEEPER, paths.QUOTA, paths.CONFIG})
 
-#: Where a transaction goes once it is made: ``propose(zxid, payload, write)``.
-Propose = Callable[[int, bytes, Write], None]
+#: Where a transaction goes once it is made: ``propose(payload, write)``, in zxid order.
+Propose = Callable[[bytes, Proposal], None]
 
 
 class Prep:
     """Validates writes one after another and hands each on as a proposal.
 
-    ``zxid`` is the last one given out. The caller sets ``now_ms`` (wall clock) once per turn; it becomes the transactions'
-    time.
+    ``zxid`` is the last one given out. The caller sets ``now_ms`` (wall clock) once per turn; it becomes the
+    transactions' time.
     """
 
     def __init__(
@@ -116,37 +118,38 @@ class Prep:
         data = frame[start + 4 : end]
         expected = _unpack_int(frame, end)[0]
         zxid = self.zxid = self.zxid + 1
-        write = Write(conn, xid, 5, zxid)
         pending = self.pending
+        changes = pending.changes
         try:
             if session.closing:
                 raise RequestError(Code.SESSION_EXPIRED)
-            change = pending.changes.get(path)
+            change = changes.get(path)
             node = pending.nodes.get(path) if change is None else change[1]
             new, version = self._plan_set(node, path, data, expected, conn.identities)
         except RequestError as error:
-            self.refuse(write, session.id, error.code)
+            self.refuse(Write(conn, xid, 5, zxid), session.id, error.code)
             return
         assert node is not None
-        pending.put(zxid, path, new, new.digest - node.digest)
-        write.changes = (Change(5, path, new),)
-        if self.digest_enabled:
-            tail = _pack_version_digest(version, DIGEST_VERSION, pending.digest)
-        else:
-            tail = _pack_int(version)
-        self.propose(zxid, _pack_header(session.id, xid, zxid, self.now_ms, 5) + frame[8:end] + tail, write)
+        # As Pending.put, without the call; no multi is being validated here.
+        changes[path] = (zxid, new)
+        digest = pending.digest = pending.digest + new.digest - node.digest & 0xFFFFFFFFFFFFFFFF
+        tail = _pack_version_digest(version, DIGEST_VERSION, digest) if self.digest_enabled else _pack_int(version)
+        self.propose(
+            _pack_header(session.id, xid, zxid, self.now_ms, 5) + frame[8:end] + tail,
+            (5, conn, xid, zxid, path, new, b"", None),
+        )
 
     def _plan_set(
         self, node: Node | None, path: bytes, data: bytes | None, expected: int, identities: Sequence[Identity]
     ) -> tuple[Node, int]:
         if node is None:
             raise RequestError(Code.NO_NODE if paths.is_valid(path) else Code.BAD_ARGUMENTS)
-        if not self.access.permits(node.acl, Perm.WRITE, identities):
+        if node.acl is not OPEN_ACL and not self.access.permits(node.acl, Perm.WRITE, identities):
             raise RequestError(Code.NO_AUTH)
         if self.enforce_quota:
             self.tree.quotas.check_set(self.tree, path, node.data, data)
         current = _unpack_int(node.stat, 32)[0]
-        if expected not in (-1, current):
+        if expected != -1 and expected != current:
             raise RequestError(Code.BAD_VERSION)
         version = current + 1 if current != 0x7FFFFFFF else -0x80000000
         return after_set_data(node, path, data, version, self.zxid, self.now_ms), version
@@ -177,16 +180,18 @@ class Prep:
 
     def finish(self, write: Write, session_id: int, type_: int, body: bytes) -> None:
         """Propose a planned write."""
-        payload = _pack_header(session_id, write.xid, write.zxid, self.now_ms, type_) + body
-        if self.digest_enabled:
-            payload += _pack_digest(DIGEST_VERSION, self.pending.digest)
-        self.propose(write.zxid, payload, write)
+        self.propose(self.payload(session_id, write.xid, write.zxid, type_, body), write)
+
+    def payload(self, session_id: int, xid: int, zxid: int, type_: int, body: bytes) -> bytes:
+        """The bytes of a transaction that leaves the tree as it is pending now."""
+        payload = _pack_header(session_id, xid, zxid, self.now_ms, type_) + body
+        return payload + _pack_digest(DIGEST_VERSION, self.pending.digest) if self.digest_enabled else payload
 
     def refuse(self, write: Write, session_id: int, code: int) -> None:
         """Propose a refused write: an error transaction, which carries no digest."""
         write.err = code
         payload = _pack_header(session_id, write.xid, write.zxid, self.now_ms, Op.ERROR) + _pack_int(code)
-        self.propose(write.zxid, payload, write)
+        self.propose(payload, write)
 
     def plan(self, write: Write, session: Session, op: int, record: object, identities: Sequence[Identity]) -> bytes:
         """Validate one operation and record its change; returns the transaction's body. Raises RequestError."""
@@ -344,4 +349,3 @@ def _next_version(current: int, expected: int) -> int:
     if expected not in (-1, current):
         raise RequestError(Code.BAD_VERSION)
     return wrap32(current + 1)
-

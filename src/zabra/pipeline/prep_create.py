@@ -3,9 +3,10 @@
 Stock order of errors: mode, TTL rules, session, path shape, ACL, parent missing, CREATE right on the parent, [sequence
 suffix], full path check, exists, ephemeral parent, quota.
 
-Refused with BAD_ARGUMENTS where Apache 3.9.5 accepts and later breaks: the container flag on create and create2 (stored as
-an ordinary node, digested as a container), another flag on createContainer (the reverse), a createTTL whose flag is no
-TTL mode (passes with ttl -1, then fails while being applied, on every replay too), TTL flags on the ops without a ttl.
+Refused with BAD_ARGUMENTS where Apache 3.9.5 accepts and later breaks: the container flag on create and create2 (stored
+as an ordinary node, digested as a container), another flag on createContainer (the reverse), a createTTL whose flag is
+no TTL mode (passes with ttl -1, then fails while being applied, on every replay too), TTL flags on the ops without a
+ttl.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 _EPHEMERAL: Final = frozenset({Mode.EPHEMERAL, Mode.EPHEMERAL_SEQUENTIAL})
 _SEQUENTIAL: Final = frozenset({Mode.PERSISTENT_SEQUENTIAL, Mode.EPHEMERAL_SEQUENTIAL, Mode.TTL_SEQUENTIAL})
 _TTL: Final = frozenset({Mode.TTL, Mode.TTL_SEQUENTIAL})
-_PLAIN: Final = frozenset(
-    {Mode.PERSISTENT, Mode.EPHEMERAL, Mode.PERSISTENT_SEQUENTIAL, Mode.EPHEMERAL_SEQUENTIAL}
-)
+_PLAIN: Final = frozenset({Mode.PERSISTENT, Mode.EPHEMERAL, Mode.PERSISTENT_SEQUENTIAL, Mode.EPHEMERAL_SEQUENTIAL})
 _unpack_int = Struct(">i").unpack_from
 _pack_tail = Struct(">?i").pack
 
@@ -73,16 +72,19 @@ def fast_create(prep: Prep, conn: Requester, session: Session, xid: int, op: int
     path = frame[12:start]
     data = frame[start + 4 : end]
     acl, raw_acl = known
-    write = prep.begin(conn, xid, op)
+    zxid = prep.zxid = prep.zxid + 1
+    session_id = session.id
+    owner = session_id if flags & 1 else 0
     try:
         if session.closing:
             raise RequestError(Code.SESSION_EXPIRED)
-        made, cversion = _plan(prep, write, session, op, path, data, acl, flags, conn.identities)
+        made, node, parent_path, parent = _plan(prep, zxid, path, data, acl, flags, owner, owner, conn.identities)
     except RequestError as error:
-        prep.refuse(write, session.id, error.code)
+        prep.refuse(Write(conn, xid, op, zxid), session_id, error.code)
         return True
     head = frame[8:end] if made is path else len(made).to_bytes(4, "big") + made + frame[start:end]
-    prep.finish(write, session.id, op, head + raw_acl + _pack_tail(flags in _EPHEMERAL, cversion))
+    body = head + raw_acl + _pack_tail(flags & 1, parent.cversion)
+    prep.propose(prep.payload(session_id, xid, zxid, op, body), (op, conn, xid, zxid, made, node, parent_path, parent))
     return True
 
 
@@ -102,10 +104,12 @@ def plan_create(
     if path.rfind(b"/") < 0 or b"\0" in path:
         raise RequestError(Code.BAD_ARGUMENTS)
     acl = prep.access.canonical(record.acl, identities)
+    owner, shown = _owner_of(session, flags, record.ttl if isinstance(record, CreateTtlRequest) else -1)
+    made, node, parent_path, parent = _plan(prep, write.zxid, path, data, acl, flags, owner, shown, identities)
+    write.changes = (*write.changes, Change(op, made, node, parent_path, parent))
+    cversion = parent.cversion
     if isinstance(record, CreateTtlRequest):
-        made, cversion = _plan(prep, write, session, op, path, data, acl, flags, identities, record.ttl)
         return CreateTtlTxn(made, data, acl, cversion, record.ttl).encode()
-    made, cversion = _plan(prep, write, session, op, path, data, acl, flags, identities)
     if op == Op.CREATE_CONTAINER:
         return CreateContainerTxn(made, data, acl, cversion).encode()
     return CreateTxn(made, data, acl, flags in _EPHEMERAL, cversion).encode()
@@ -140,17 +144,16 @@ def _check_mode(prep: Prep, op: int, flags: int, ttl: int) -> None:
 
 def _plan(
     prep: Prep,
-    write: Write,
-    session: Session,
-    op: int,
+    zxid: int,
     path: bytes,
     data: bytes | None,
     acl: Acl,
     flags: int,
+    owner: int,
+    shown: int,
     identities: Sequence[Identity],
-    ttl: int = -1,
-) -> tuple[bytes, int]:
-    """Plan the node and its parent; returns the path with its suffix, and the parent's new counter."""
+) -> tuple[bytes, Node, bytes, Node]:
+    """Plan a node and its parent, and record both as pending: the path with its suffix, the node, the parent's both."""
     slash = path.rfind(b"/")
     if slash < 0 or b"\0" in path:
         raise RequestError(Code.BAD_ARGUMENTS)
@@ -160,7 +163,7 @@ def _plan(
     parent = pending.nodes.get(parent_path) if change is None else change[1]
     if parent is None:
         raise RequestError(Code.NO_NODE)
-    if not prep.access.permits(parent.acl, Perm.CREATE, identities):
+    if parent.acl is not OPEN_ACL and not prep.access.permits(parent.acl, Perm.CREATE, identities):
         raise RequestError(Code.NO_AUTH)
     cversion = parent.cversion
     if flags in _SEQUENTIAL:
@@ -168,23 +171,19 @@ def _plan(
     # The parent exists, so its path is sound: a plain last component is all that is left to see.
     if (slash == 1 or not path[slash + 1 :].isalnum()) and not paths.is_valid(path):
         raise RequestError(Code.BAD_ARGUMENTS)
-    if pending.get(path) is not None:
+    change = pending.changes.get(path)
+    if (change[1] if change is not None else pending.nodes.get(path)) is not None:
         raise RequestError(Code.NODE_EXISTS)
-    owners = prep.tree.owners
-    parent_owner = parent.owner
-    if parent_owner and owners.kind(parent_owner) is OwnerKind.SESSION:
+    if parent.owner and prep.tree.owners.kind(parent.owner) is OwnerKind.SESSION:
         raise RequestError(Code.NO_CHILDREN_FOR_EPHEMERALS)
     if prep.enforce_quota:
         prep.tree.quotas.check_create(prep.tree, path, data)
     cversion = cversion + 1 if cversion != 0x7FFFFFFF else wrap32(cversion + 1)
-    zxid = write.zxid
-    owner, shown = _owner_of(session, flags, ttl)
     node = new_node(path, data, acl, owner, shown, zxid, prep.now_ms)
-    changed: Node = after_child_change(parent, parent_path, cversion, zxid, 1)
+    changed = after_child_change(parent, parent_path, cversion, zxid, 1)
     pending.put(zxid, parent_path, changed, changed.digest - parent.digest)
     pending.put(zxid, path, node, node.digest)
-    write.changes = (*write.changes, Change(op, path, node, parent_path, changed))
-    return path, cversion
+    return path, node, parent_path, changed
 
 
 def _owner_of(session: Session, flags: int, ttl: int) -> tuple[int, int]:

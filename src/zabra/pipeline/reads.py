@@ -1,7 +1,7 @@
 """Requests that change nothing in the tree: every read but the getData that the connection serves by itself.
 
-Each function answers one opcode with the reply's body or raises RequestError; ``conn`` is the asking connection, which is
-also the watcher that a watch flag registers. Source: ``FinalRequestProcessor`` (3.9.5).
+Each function answers one opcode with the reply's body or raises RequestError; ``conn`` is the asking connection, which
+is also the watcher that a watch flag registers. Source: ``FinalRequestProcessor`` (3.9.5).
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ class Reads:
             acl = mask_digests(acl)
         return encode_acl(acl) + node.stat
 
-    def _children_of(self, conn: Watcher, path: bytes | None, watch: bool, identities: Sequence[Identity]) -> tuple[bytes, Node]:
+    def _children_of(
+        self, conn: Watcher, path: bytes | None, watch: bool, identities: Sequence[Identity]
+    ) -> tuple[bytes, Node]:
         node = self._readable(path, identities)
         if watch and path is not None:
             self.tree.watches.child.add(path, conn, ONE_SHOT)

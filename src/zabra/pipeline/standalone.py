@@ -10,7 +10,7 @@ from zabra.consts import Op
 from zabra.pipeline.commit import Commit
 from zabra.pipeline.persist import Persist
 from zabra.pipeline.prep import Prep
-from zabra.pipeline.request import Requester, Write
+from zabra.pipeline.request import Proposal, Requester
 from zabra.runtime.ports import Clock
 from zabra.sessions.tracker import Session, SessionTracker
 
@@ -64,7 +64,7 @@ class Pipeline:
         self.prep.now_ms = self._wall_ms()
         self.prep.delete_container(path)
 
-    def commit(self, writes: list[Write], now_ms: int) -> None:
+    def commit(self, writes: list[Proposal], now_ms: int) -> None:
         """Commit a durable batch, in zxid order."""
         self._commit.now_ms = now_ms
         self._commit.batch(writes)

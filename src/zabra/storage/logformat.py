@@ -34,6 +34,13 @@ PAYLOAD_MIN: Final = 32
 LOG_PREFIX: Final = "log"
 
 _pack_head = ENTRY_HEAD.pack
+_unpack_zxid = Struct(">q").unpack_from
+
+
+def zxid_of(payload: bytes) -> int:
+    """The zxid of a payload. Raises ``struct.error`` when it is too short to have one."""
+    zxid: int = _unpack_zxid(payload, ZXID_AT)[0]
+    return zxid
 
 
 def frame(payload: bytes) -> bytes:

@@ -30,11 +30,12 @@ pages, and a second one would report success).
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Final
 
 from zabra.runtime.disk import new_lock
 from zabra.runtime.ports import Disk, File
-from zabra.storage.logformat import ENTRY_OVERHEAD, HEADER, HEADER_SIZE, frame_all, log_name
+from zabra.storage.logformat import ENTRY_OVERHEAD, HEADER, HEADER_SIZE, frame_all, log_name, zxid_of
 from zabra.storage.logreader import LogFile
 from zabra.storage.torn import WRITE_MAX
 
@@ -99,7 +100,6 @@ class LogWriter:
         # Appended and not taken.
         self._payloads: list[bytes] = []
         self._payload_bytes = 0
-        self._first_zxid = 0
         self._sealed: list[_Segment] = []
         self._sealed_count = 0
         self._new_file = True
@@ -117,15 +117,13 @@ class LogWriter:
 
     # -- in memory
 
-    def append(self, zxid: int, payload: bytes) -> None:
-        """Keep an entry for the next ``take``. ``zxid`` is the payload's and above every earlier one."""
-        assert zxid > self.last_zxid, "the log only grows"
-        assert payload, "an empty entry would read as the end of the log"
-        if not self._payloads:
-            self._first_zxid = zxid
-        self.last_zxid = zxid
-        self._payloads.append(payload)
-        self._payload_bytes += len(payload)
+    @property
+    def append(self) -> Callable[[bytes], None]:
+        """What keeps an entry, the payload of a transaction, for the next ``take``. It stays the same for good.
+
+        The method of a list, which costs a tenth of one of ours; zxids are checked when a batch is taken.
+        """
+        return self._payloads.append
 
     def roll(self) -> None:
         """The next entry appended begins a new file."""
@@ -146,11 +144,19 @@ class LogWriter:
         return batch
 
     def _seal(self) -> None:
-        if self._payloads:
-            self._sealed.append((self._new_file, self._first_zxid, self._payloads))
-            self._sealed_count += len(self._payloads)
-            self._payloads = []
-            self._new_file = False
+        payloads = self._payloads[:]
+        if not payloads:
+            return
+        self._payloads.clear()
+        first = zxid_of(payloads[0])
+        last = zxid_of(payloads[-1])
+        assert first > self.last_zxid, "the log only grows"
+        assert last - first >= len(payloads) - 1, "one zxid each, in order"
+        self.last_zxid = last
+        self._sealed.append((self._new_file, first, payloads))
+        self._sealed_count += len(payloads)
+        self._payload_bytes += sum(map(len, payloads))
+        self._new_file = False
 
     # -- on disk
 

@@ -1,13 +1,13 @@
 """A tree as snapshot bytes, taken piece by piece while writes go on.
 
 Apache's snapshots are fuzzy: nodes are written as they are when the walk reaches them, so a replay has to repair what
-changed meanwhile (ZOOKEEPER-3144, 3145, 3306, 3642 and their kin). This dump is point in time: it shows the tree exactly
-as it was when the dump was made, at one zxid and one digest.
+changed meanwhile (ZOOKEEPER-3144, 3145, 3306, 3642 and their kin). This dump is point in time: it shows the tree
+exactly as it was when the dump was made, at one zxid and one digest.
 
 How: every install calls :meth:`Dump.before_change` with the node it is about to replace or remove. If the dump has not
-written that node yet it keeps the reference, which costs nothing since installed nodes never change. New nodes carry the
-dump's number as their mark, so the walk passes them by. Where the walk meets a path with a kept node it writes that one;
-kept nodes that are gone from the tree come last.
+written that node yet it keeps the reference, which costs nothing since installed nodes never change. New nodes carry
+the dump's number as their mark, so the walk passes them by. Where the walk meets a path with a kept node it writes that
+one; kept nodes that are gone from the tree come last.
 
 Memory: one reference for each node changed while the dump runs.
 """

@@ -108,7 +108,7 @@ def wrap32(value: int) -> int:
 
 
 def digest_of(path: bytes, node: Node) -> int:
-    """The digest of one node (``DigestCalculator.calculateDigest``): CRC-32 of path, data and stat; the root's path is empty."""
+    """A node's digest (``DigestCalculator``): CRC-32 of path, data and stat; the root's path is empty."""
     if path.startswith(b"/zookeeper/"):
         return 0
     czxid, mzxid, ctime, mtime, version, _, aversion, _, _, _, pzxid = _unpack_stat(node.stat)

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from zabra.tree.dump import Dump
 
 _MASK64: Final = (1 << 64) - 1
-#: One point of the digest history for so many zxids, and how many are kept (``DataTree.DIGEST_LOG_INTERVAL``, ``_LIMIT``).
+#: One point of the digest history for so many zxids, and how many are kept (``DataTree.DIGEST_LOG_INTERVAL``,
+#: ``_LIMIT``).
 DIGEST_LOG_INTERVAL: Final = 128
 DIGEST_LOG_LIMIT: Final = 1024
 
@@ -380,7 +381,13 @@ class DataTree:
         return Applied(0, header.type, path, new.stat)
 
     def _apply_create(
-        self, header: TxnHeader, path: bytes | None, data: bytes | None, acl: Acl | None, owner: int, parent_cversion: int
+        self,
+        header: TxnHeader,
+        path: bytes | None,
+        data: bytes | None,
+        acl: Acl | None,
+        owner: int,
+        parent_cversion: int,
     ) -> Applied:
         assert path is not None
         type_ = header.type
@@ -400,7 +407,9 @@ class DataTree:
                 self._repair_parent(parent_path, parent_cversion, zxid)
             return Applied(Code.NODE_EXISTS, type_, path)
         new = new_node(path, data, acl, owner, self.owners.shown(owner), zxid, header.time_ms)
-        self.install_create(path, new, parent_path, after_child_change(parent, parent_path, parent_cversion, zxid, 1), zxid)
+        self.install_create(
+            path, new, parent_path, after_child_change(parent, parent_path, parent_cversion, zxid, 1), zxid
+        )
         return Applied(0, type_, path, new.stat)
 
     def _repair_parent(self, path: bytes, cversion: int, zxid: int) -> None:
@@ -485,7 +494,17 @@ class DataTree:
         czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = PERSISTED.unpack(persisted)
         shown = owner if owner >= 0 else self.owners.shown(owner)
         stat = STAT.pack(
-            czxid, mzxid, ctime, mtime, version, wrap32(2 * cversion), aversion, shown, len(data) if data else 0, 0, pzxid
+            czxid,
+            mzxid,
+            ctime,
+            mtime,
+            version,
+            wrap32(2 * cversion),
+            aversion,
+            shown,
+            len(data) if data else 0,
+            0,
+            pzxid,
         )
         acl = self.acls.loaded(acl_key)
         if acl is None:

@@ -35,7 +35,7 @@ def new_disk() -> MemoryDisk:
 
 def write(writer: LogWriter, *zxids: int, size: int = 60) -> None:
     for zxid in zxids:
-        writer.append(zxid, payload(zxid, size))
+        writer.append(payload(zxid, size))
     batch = writer.take()
     assert batch is not None
     writer.write(batch)
@@ -109,8 +109,8 @@ def test_without_force_sync_nothing_is_synced_nor_filled() -> None:
 def test_take_gives_count_size_and_last_zxid_and_nothing_twice() -> None:
     writer = LogWriter(new_disk(), FOLDER)
     assert writer.take() is None
-    writer.append(5, payload(5))
-    writer.append(6, payload(6, 100))
+    writer.append(payload(5))
+    writer.append(payload(6, 100))
     batch = writer.take()
     assert batch is not None
     assert (batch.count, batch.size, batch.last_zxid) == (2, 60 + 100 + 26, 6)
@@ -121,11 +121,11 @@ def test_roll_begins_a_file_at_the_next_entry_even_inside_a_batch() -> None:
     disk = new_disk()
     writer = LogWriter(disk, FOLDER)
     writer.roll()
-    writer.append(1, payload(1))
-    writer.append(2, payload(2))
+    writer.append(payload(1))
+    writer.append(payload(2))
     writer.roll()
     writer.roll()
-    writer.append(3, payload(3))
+    writer.append(payload(3))
     batch = writer.take()
     assert batch is not None
     assert batch.count == 3
@@ -156,10 +156,16 @@ def test_a_write_larger_than_the_limit_is_synced_in_parts() -> None:
 
 def test_entries_must_ascend_and_hold_something() -> None:
     writer = LogWriter(new_disk(), FOLDER, last_zxid=7)
-    with pytest.raises(AssertionError):
-        writer.append(7, payload(7))
-    with pytest.raises(AssertionError):
-        writer.append(8, b"")
+    writer.append(payload(7))
+    with pytest.raises(AssertionError, match="only grows"):
+        writer.take()
+    writer.append(payload(9))
+    writer.append(payload(9))
+    with pytest.raises(AssertionError, match="one zxid each"):
+        writer.take()
+    writer.append(b"")
+    with pytest.raises(struct.error):
+        writer.take()
 
 
 @pytest.mark.parametrize("call", ["create", "truncate", "pwrite", "sync", "sync_dir"])
@@ -168,14 +174,14 @@ def test_after_a_failed_call_everything_is_refused(call: str, code: int) -> None
     disk = new_disk()
     writer = LogWriter(disk, FOLDER)
     disk.fail(call, code)
-    writer.append(1, payload(1))
+    writer.append(payload(1))
     batch = writer.take()
     assert batch is not None
     with pytest.raises(OSError, match=call) as caught:
         writer.write(batch)
     assert caught.value.errno == code
     disk.on_call = lambda name, path: None
-    writer.append(2, payload(2))
+    writer.append(payload(2))
     again = writer.take()
     assert again is not None
     with pytest.raises(OSError, match="earlier failure"):
@@ -199,7 +205,7 @@ def test_closed_writer_refuses() -> None:
     writer = LogWriter(new_disk(), FOLDER)
     write(writer, 1)
     writer.close()
-    writer.append(2, payload(2))
+    writer.append(payload(2))
     with pytest.raises(OSError, match="earlier failure"):
         write(writer, 3)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,5 +105,5 @@ def test_a_closed_dump_leaves_the_tree_free_for_the_next() -> None:
     dump.next_chunk(1)
     dump.close()
     assert dump.next_chunk(1) == b""
-    loaded, _ = load(b"".join(iter(lambda d=Dump(tree, {}): d.next_chunk(2), b"")))
+    loaded, _ = load(b"".join(iter(partial(Dump(tree, {}).next_chunk, 2), b"")))
     assert state(loaded) == state(tree)
