@@ -23,7 +23,7 @@ from zabra.consts import Op
 from zabra.frontend.connection import Connection
 from zabra.main import configure
 from zabra.node import Server
-from zabra.pipeline.request import Write
+from zabra.pipeline.request import Proposal, Write
 from zabra.runtime.real import real_runtime, run
 from zabra.sessions.tracker import Session
 from zabra.storage.logformat import frame_all
@@ -77,7 +77,7 @@ class Nobody:
     session: Session | None = None
     identities: tuple[Identity, ...] = (("ip", "127.0.0.1"),)
 
-    def answer_write(self, write: Write, body: bytes, err: int) -> None:
+    def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
         assert not err, f"a write was refused with {err}"
 
     def session_opened(self, session: Session) -> None:
@@ -117,7 +117,7 @@ class Workbench:
         self.server = server
         self.connections: list[Connection] = []
         self._fresh = 0
-        self._planned: list[Write] = []
+        self._planned: list[Proposal] = []
         self._propose = server.pipeline.prep.propose
 
     async def prepare(self) -> None:
@@ -183,7 +183,7 @@ class Workbench:
         planned = self._planned
 
         def work() -> None:
-            prep.propose = lambda _zxid, _payload, write: planned.append(write)
+            prep.propose = lambda _payload, write: planned.append(write)
             for request in requests:
                 if op == Op.SET_DATA:
                     prep.set_data(nobody, session, 1, request)
