@@ -6,14 +6,19 @@ Everything between ``data_received`` and ``transport.write`` is the production c
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from struct import pack, unpack_from
+from typing import NamedTuple
+from unittest.mock import patch
 
 from zabra.auth.access import Enforcement
 from zabra.auth.registry import build_registry
 from zabra.auth.rights import Rights
 from zabra.config.model import Settings
+from zabra.consts import Op
 from zabra.frontend.attach import Attach
 from zabra.frontend.connection import Connection
 from zabra.frontend.gate import Gate
@@ -21,6 +26,7 @@ from zabra.frontend.hub import Hub
 from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle
 from zabra.obs.metrics import Metrics
 from zabra.obs.stats import ServerStats
+from zabra.pipeline.chores import Chores
 from zabra.pipeline.commit import Commit
 from zabra.pipeline.persist import Persist
 from zabra.pipeline.prep import Prep
@@ -49,21 +55,52 @@ class FakeClock:
         return self.wall
 
 
-class FakeScheduler:
-    """Runs what was scheduled when asked to."""
+class FakeTimer:
+    """What ``call_later`` returns."""
 
     def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class FakeScheduler:
+    """The loop: runs what is ready when asked to, and timers when time is moved."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
         self.ready: deque[Callable[[], object]] = deque()
+        self.timers: list[tuple[float, int, FakeTimer, Callable[[], object]]] = []
+        self._order = count()
 
     def call_soon(self, callback: Callable[..., object], *args: object) -> None:
         self.ready.append(lambda: callback(*args))
 
-    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> None:
-        self.call_soon(callback, *args)
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> FakeTimer:
+        timer = FakeTimer()
+        when = self.clock.now + delay
+        heapq.heappush(self.timers, (when, next(self._order), timer, lambda: callback(*args)))
+        return timer
 
     def run(self) -> None:
         while self.ready:
             self.ready.popleft()()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: both clocks move, timers run when they are due."""
+        end = self.clock.now + seconds
+        wall = self.clock.wall - int(self.clock.now * 1000)
+        self.run()
+        while self.timers and self.timers[0][0] <= end:
+            when, _, timer, callback = heapq.heappop(self.timers)
+            self.clock.now = max(when, self.clock.now)
+            self.clock.wall = wall + int(self.clock.now * 1000)
+            if not timer.cancelled:
+                callback()
+                self.run()
+        self.clock.now = end
+        self.clock.wall = wall + int(end * 1000)
 
 
 class FakeBatch:
@@ -75,9 +112,12 @@ class FakeBatch:
 
 
 class FakeLog:
-    """A log writer that keeps payloads; ``broken`` makes the next write fail."""
+    """A log writer that keeps payloads; ``broken`` makes writes fail, each takes ``seconds``."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: FakeClock, seconds: float = 0.0) -> None:
+        self.clock = clock
+        self.seconds = seconds
+        self.writes = 0
         self.appended: list[bytes] = []
         self.durable: list[bytes] = []
         self.broken = False
@@ -93,6 +133,8 @@ class FakeLog:
     def write(self, batch: FakeBatch) -> None:
         if self.broken:
             raise OSError(28, "no space left")
+        self.clock.now += self.seconds
+        self.writes += 1
         self.durable += batch.entries
 
     def fill_ahead(self) -> bool:
@@ -164,6 +206,34 @@ class ZeroRandom:
         return 0
 
 
+class Reply(NamedTuple):
+    """A frame with a reply header."""
+
+    xid: int
+    zxid: int
+    err: int
+    body: bytes
+
+
+class Event(NamedTuple):
+    """A watch event."""
+
+    type: int
+    path: bytes
+    zxid: int
+
+
+def reply_of(frame: bytes) -> Reply:
+    return Reply(*unpack_from(">iqi", frame), frame[16:])
+
+
+def event_of(reply: Reply) -> Event:
+    """Take an event apart; its fixed fields must be right."""
+    type_, state, size = unpack_from(">iii", reply.body)
+    assert (reply.xid, reply.err, state, size) == (-1, 0, 3, len(reply.body) - 12)
+    return Event(type_, reply.body[12:], reply.zxid)
+
+
 class Client:
     """The far end of one connection."""
 
@@ -185,7 +255,9 @@ class Client:
     def connect(
         self, timeout_ms: int = 10000, session_id: int = 0, password: bytes = bytes(16), last_zxid: int = 0
     ) -> tuple[int, int]:
+        """Timeout and id of the session; both 0 when it was refused."""
         self.send(encode_connect(ConnectRequest(0, last_zxid, timeout_ms, session_id, password, False, True)))
+        self.rig.work()
         reply = self.take()[0]
         _, timeout, self.session_id, size = unpack_from(">iiqi", reply)
         self.password = reply[20 : 20 + size]
@@ -209,26 +281,58 @@ class Client:
             data = data[4 + size :]
         return frames
 
+    def replies(self) -> list[Reply]:
+        """Replies and events received since the last call."""
+        return [reply_of(frame) for frame in self.take()]
+
+    def events(self) -> list[Event]:
+        """Events received since the last call; there must be nothing else."""
+        return [event_of(reply) for reply in self.replies()]
+
     def call(self, op: int, body: bytes = b"") -> tuple[int, bytes]:
         """One request: its error code and body. Events before the reply are dropped."""
+        reply = self.ask(op, body)
+        return reply.err, reply.body
+
+    def ask(self, op: int, body: bytes = b"") -> Reply:
+        """One request and its reply. Events before the reply are dropped."""
         xid = self.request(op, body)
-        frame = next(frame for frame in self.take() if unpack_from(">i", frame)[0] == xid)
-        return unpack_from(">i", frame, 12)[0], frame[16:]
+        self.rig.work()
+        return next(reply for reply in self.replies() if reply.xid == xid)
+
+    def error(self, op: int, body: bytes = b"") -> int:
+        """The error code of one request; a refusal has no body."""
+        reply = self.ask(op, body)
+        assert reply.err == 0 or not reply.body
+        return reply.err
+
+    def auth(self, scheme: str, data: bytes) -> int:
+        """Send an auth packet; its error code."""
+        self.request(Op.AUTH, pack(">i", 0) + path(scheme) + pack_buffer(data), xid=-4)
+        self.rig.work()
+        reply = next(reply for reply in self.replies() if reply.xid == -4)
+        assert reply.zxid == 0
+        return reply.err
 
 
 class Rig:
-    """The server around a tree of its own."""
+    """The server around a tree of its own. With ``sync_seconds`` the log soon goes to the worker.
 
-    def __init__(self, **more: object) -> None:
+    ``running`` False leaves the start to :meth:`Rig.start`. Everything else is a setting.
+    """
+
+    def __init__(self, sync_seconds: float = 0.0, running: bool = True, **more: object) -> None:
         settings = Settings(data_dir="/nowhere", **more)  # type: ignore[arg-type]
         self.settings = settings
         self.clock = FakeClock()
-        self.scheduler = FakeScheduler()
-        self.log = FakeLog()
+        self.scheduler = FakeScheduler(self.clock)
+        self.log = FakeLog(self.clock, sync_seconds)
         self.worker = FakeWorker()
         self.clients: list[Client] = []
         self.fatal: list[str] = []
-        self.tree = DataTree(OwnerRules(extended=settings.extended_types_enabled))
+        self.tree = DataTree(
+            OwnerRules(extended=settings.extended_types_enabled), digest_enabled=settings.digest_enabled
+        )
         self.sessions = SessionTracker(1, settings.tick_time_ms, 1_000_000)
         stats = self.stats = ServerStats(Metrics())
         registry = build_registry(settings)
@@ -254,25 +358,56 @@ class Rig:
             self.hub.commit_turn,
             lambda what, error: self.fatal.append(what),
             stats,
+            flush_delay_ms=settings.flush_delay_ms,
+            max_batch_size=settings.max_batch_size,
         )
         self.prep = Prep(
             self.tree,
             rights,
             self.persist.propose,
             enforce_quota=settings.enforce_quota,
+            close_session_paths=settings.close_session_txn_enabled,
+            reconfig_enabled=settings.reconfig_enabled,
             limit=settings.jute_max_buffer * 2,
         )
         commit = Commit(self.tree, self.prep.pending, self.sessions)
         self.pipeline = Pipeline(self.prep, self.persist, commit, self.sessions, self.clock)
         attach = Attach(self.hub, ConnectionThrottle(settings, ZeroRandom(), 0))
         self.tree.deliver = self.hub.deliver
-        self.hub.run(self.pipeline, Reads(self.tree, rights, settings.jute_max_buffer * 2), attach, self.tree)
+        self._parts = (self.pipeline, Reads(self.tree, rights, settings.jute_max_buffer * 2), attach, self.tree)
+        if running:
+            self.start()
+
+    def start(self) -> None:
+        """RUNNING: what waited is served."""
+        self.hub.run(*self._parts)
+        self.run()
+
+    def start_chores(self) -> Chores:
+        """Begin expiry and sweeps; :meth:`advance` runs them."""
+        with patch("asyncio.get_running_loop", return_value=self.scheduler):
+            chores = Chores(self.settings, self.pipeline, self.tree, self.clock, self.stats.metrics)
+        chores.start()
+        return chores
 
     def run(self) -> None:
         self.scheduler.run()
 
-    def client(self, **more: object) -> Client:
-        client = Client(self)
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with the worker keeping up."""
+        self.scheduler.advance(seconds)
+        self.work()
+
+    def work(self) -> None:
+        """Finish what the worker has, and all that follows from it."""
+        self.run()
+        while self.worker.jobs:
+            self.worker.step()
+            self.run()
+
+    def client(self, address: str = "127.0.0.1", **more: object) -> Client:
+        """A client with a session of its own."""
+        client = Client(self, address)
         client.connect(**more)  # type: ignore[arg-type]
         return client
 
@@ -281,8 +416,64 @@ def path(text: str) -> bytes:
     return pack_buffer(text.encode())
 
 
+def paths_body(*names: str) -> bytes:
+    """A vector of texts."""
+    return pack(">i", len(names)) + b"".join(map(path, names))
+
+
+def acl_body(acl: tuple[tuple[int, str, str], ...] | None) -> bytes:
+    if acl is None:
+        return pack(">i", -1)
+    return pack(">i", len(acl)) + b"".join(pack(">i", perms) + path(scheme) + path(id_) for perms, scheme, id_ in acl)
+
+
 def create_body(
-    name: str, data: bytes | None = b"", flags: int = 0, acl: tuple[tuple[int, str, str], ...] = OPEN
+    name: str, data: bytes | None = b"", flags: int = 0, acl: tuple[tuple[int, str, str], ...] | None = OPEN
 ) -> bytes:
-    entries = b"".join(pack(">i", perms) + path(scheme) + path(id_) for perms, scheme, id_ in acl)
-    return path(name) + pack_buffer(data) + pack(">i", len(acl)) + entries + pack(">i", flags)
+    return path(name) + pack_buffer(data) + acl_body(acl) + pack(">i", flags)
+
+
+def ttl_body(name: str, ttl_ms: int, flags: int = 5, data: bytes | None = b"") -> bytes:
+    return create_body(name, data, flags) + pack(">q", ttl_ms)
+
+
+def set_body(name: str, data: bytes | None = b"", version: int = -1) -> bytes:
+    return path(name) + pack_buffer(data) + pack(">i", version)
+
+
+def delete_body(name: str, version: int = -1) -> bytes:
+    return path(name) + pack(">i", version)
+
+
+def set_acl_body(name: str, acl: tuple[tuple[int, str, str], ...] | None = OPEN, version: int = -1) -> bytes:
+    return path(name) + acl_body(acl) + pack(">i", version)
+
+
+def watch_body(name: str, watch: bool = False) -> bytes:
+    """exists, getData, getChildren, getChildren2."""
+    return path(name) + pack(">?", watch)
+
+
+def multi_body(*operations: tuple[int, bytes]) -> bytes:
+    return b"".join(pack(">i?i", op, False, -1) + body for op, body in operations) + pack(">i?i", -1, True, -1)
+
+
+class Stat(NamedTuple):
+    """The client stat."""
+
+    czxid: int
+    mzxid: int
+    ctime: int
+    mtime: int
+    version: int
+    cversion: int
+    aversion: int
+    owner: int
+    length: int
+    children: int
+    pzxid: int
+
+
+def stat_of(body: bytes) -> Stat:
+    """The stat at the end of a body."""
+    return Stat(*unpack_from(">qqqqiiiqiiq", body, len(body) - 68))
