@@ -219,7 +219,9 @@ class Prep:
             raise RequestError(Code.SESSION_EXPIRED)
 
     def _set_data(self, write: Write, request: SetDataRequest, identities: Sequence[Identity]) -> bytes:
-        path = _not_null(request.path)
+        path = request.path
+        if path is None:
+            raise RequestError(Code.BAD_ARGUMENTS)
         node = self.pending.get(path)
         new, version = self._plan_set(node, path, request.data, request.version, identities)
         assert node is not None
@@ -227,8 +229,8 @@ class Prep:
         return SetDataTxn(path, request.data, version).encode()
 
     def _set_acl(self, write: Write, request: SetAclRequest, identities: Sequence[Identity]) -> bytes:
-        path = _not_null(request.path)
-        if not paths.is_valid(path):
+        path = request.path
+        if path is None or not paths.is_valid(path):
             raise RequestError(Code.BAD_ARGUMENTS)
         acl = self.access.canonical(request.acl, identities)
         node = self._existing(path)
@@ -240,8 +242,8 @@ class Prep:
         return SetAclTxn(path, acl, aversion).encode()
 
     def _check(self, write: Write, request: CheckVersionRequest, identities: Sequence[Identity]) -> bytes:
-        path = _not_null(request.path)
-        if not paths.is_valid(path):
+        path = request.path
+        if path is None or not paths.is_valid(path):
             raise RequestError(Code.BAD_ARGUMENTS)
         node = self._existing(path)
         if not self.access.permits(node.acl, Perm.READ, identities):
@@ -251,7 +253,9 @@ class Prep:
         return CheckVersionTxn(path, version).encode()
 
     def _delete(self, write: Write, request: DeleteRequest, identities: Sequence[Identity]) -> bytes:
-        path = _not_null(request.path)
+        path = request.path
+        if path is None:
+            raise RequestError(Code.MARSHALLING_ERROR, "null path")
         parent_path = _deletable(path)
         parent = self._existing(parent_path)
         if not self.access.permits(parent.acl, Perm.DELETE, identities):
@@ -329,12 +333,6 @@ class Prep:
     def multi(self, conn: Requester, session: Session, xid: int, frame: bytes) -> None:
         """Prepare a multi: all of it or none. One that does not parse takes a zxid and fails as a whole."""
         plan_multi(self, conn, session, xid, frame, self._limit)
-
-
-def _not_null(path: bytes | None) -> bytes:
-    if path is None:
-        raise RequestError(Code.MARSHALLING_ERROR, "null path")
-    return path
 
 
 def _deletable(path: bytes) -> bytes:

@@ -24,6 +24,8 @@ def plan_multi(prep: Prep, conn: Requester, session: Session, xid: int, frame: b
     write = prep.begin(conn, xid, Op.MULTI)
     try:
         operations = decode_multi(Reader(frame, 8, limit=limit))
+        if any(record.path is None for _, record in operations):
+            raise MarshallingError("null path in a multi")
     except MarshallingError:
         prep.refuse(write, session.id, Code.MARSHALLING_ERROR)
         return
@@ -35,9 +37,6 @@ def plan_multi(prep: Prep, conn: Requester, session: Session, xid: int, frame: b
         prep.pending.keep()
     except RequestError as error:
         prep.pending.rollback(before)
-        if error.code == Code.MARSHALLING_ERROR:
-            prep.refuse(write, session.id, error.code)
-            return
         codes = [0] * len(subs) + [error.code] + [Code.RUNTIME_INCONSISTENCY] * (len(operations) - len(subs) - 1)
         write.changes = tuple(Change(Op.ERROR, b"", err=code) for code in codes)
         subs = [SubTxn(Op.ERROR, ErrorTxn(code).encode()) for code in codes]
