@@ -177,6 +177,7 @@ class Workbench:
         """Validates; the first thing a repeat does is to commit what the one before has planned."""
         self._commit_planned()
         prep = self.server.pipeline.prep
+        requests = [frame(request) for request in requests]
         session = self.connections[0].session
         assert session is not None
         nobody = Nobody()
@@ -185,10 +186,11 @@ class Workbench:
         def work() -> None:
             prep.propose = lambda _payload, write: planned.append(write)
             for request in requests:
+                stop = 16 + int.from_bytes(request[12:16], "big")
                 if op == Op.SET_DATA:
-                    prep.set_data(nobody, session, 1, request)
+                    assert prep.set_data(nobody, session, 1, request, 16, stop, len(request))
                 else:
-                    prep.create(nobody, session, 1, op, request)
+                    assert prep.create(nobody, session, 1, op, request, 16, stop, len(request))
             prep.propose = self._propose
 
         return work, len(requests)

@@ -25,8 +25,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, cast
 
 from zabra.auth.ip import address_text
-from zabra.consts import STATE_SYNC_CONNECTED, Op, Perm, Xid
+from zabra.consts import Op, Perm, Xid
 from zabra.errors import Code, MarshallingError, RequestError
+from zabra.frontend.replies import encode_event, pack_data, pack_reply
 from zabra.pipeline.request import Write
 from zabra.sessions.tracker import Session
 from zabra.tree.node import OPEN_ACL
@@ -54,12 +55,6 @@ _unpack_int = Struct(">i").unpack_from
 _unpack_two = Struct(">ii").unpack_from
 #: length, xid, type, path length
 _unpack_head = Struct(">iiii").unpack_from
-#: length, xid, zxid, err
-_pack_reply = Struct(">iiqi").pack
-#: length, xid, zxid, err, data length
-_pack_data = Struct(">iiqii").pack
-#: length, xid -1, zxid, err 0, type, state, path length
-_pack_event = Struct(">iiqiiii").pack
 
 _WRITES: Final = frozenset(
     {
@@ -74,6 +69,9 @@ _WRITES: Final = frozenset(
         Op.RECONFIG,
     }
 )
+
+#: Writes with a way of their own: setData, create, create2.
+_FREQUENT_WRITES: Final = frozenset({5, 1, 15})
 
 #: Something that waits behind a write: (op, xid, frame, identities when it arrived).
 _Waiting = tuple[int, int, bytes, "tuple[Identity, ...]"]
@@ -117,6 +115,7 @@ class Connection(asyncio.Protocol):
         self.timeout_ms = hub.settings.sessionless_cnxn_timeout_ms
         self.received = 0
         self.sent = 0
+        self._sent_noted = 0
         self.last_op = 0
         self.last_xid = -1
         self.last_zxid = -1
@@ -218,33 +217,38 @@ class Connection(asyncio.Protocol):
             self._needed = needed
 
     def _serve(self, chunk: bytes) -> None:
+        """Serve every whole request of a chunk: the frequent ones here, the others one by one."""
         hub = self.hub
-        now = hub.clock.monotonic()
+        now = hub.monotonic()
         session = self.session
         assert session is not None
-        if not hub.pipeline.touch(session, int(now * 1000)):
+        if not hub.touch(session, int(now * 1000)):
             return  # closing: its requests are dropped without an answer
         self.last_seen = now
         tree = hub.tree
         nodes = tree.nodes
         zxid = tree.last_zxid
-        limit = hub.settings.jute_max_buffer
+        limit = hub.frame_limit
         out = self.out
         waiting = self._waiting
-        guarded = self._guarded
         size = len(chunk)
-        pos = 0
-        reads = count = big = 0
-        op = 0
-        xid = 0
+        # Where the last frequent request could begin: its header, a path length and a byte more.
+        last = -1 if self._guarded else size - 17
+        pos = reads = count = big = op = xid = 0
+        stamped = False
         while size - pos >= 4:
-            if size - pos >= 17 and not guarded:
+            if pos <= last:
                 length, xid, op, path_length = _unpack_head(chunk, pos)
+                start = pos + 16
+                stop = start + path_length
                 end = pos + 4 + length
-                if op == 4 and not waiting and end <= size and length <= limit:
-                    start = pos + 16
-                    stop = start + path_length
-                    if start < stop < end:
+                if start < stop < end <= size and length <= limit:
+                    if op == 4:
+                        if waiting:
+                            waiting.append((4, xid, chunk[pos + 4 : end], self.identities))
+                            count += 1
+                            pos = end
+                            continue
                         path = chunk[start:stop]
                         node = nodes.get(path)
                         if node is not None and (
@@ -254,16 +258,29 @@ class Connection(asyncio.Protocol):
                                 tree.watches.data.add(path, self, ONE_SHOT)
                             data = node.data
                             if data is None:
-                                out += (_pack_data(88, xid, zxid, 0, -1), node.stat)
+                                out.append(pack_data(88, xid, zxid, 0, -1) + node.stat)
                             else:
                                 length = len(data)
-                                out += (_pack_data(length + 88, xid, zxid, 0, length), data, node.stat)
+                                out.append(pack_data(length + 88, xid, zxid, 0, length) + data + node.stat)
                                 if length > 1024:
                                     big += length
                             pos = end
                             reads += 1
                             if big > _OUT_MAX:
                                 break
+                            continue
+                    elif op in _FREQUENT_WRITES:
+                        if not stamped:
+                            hub.pipeline.stamp()
+                            stamped = True
+                        if (
+                            hub.set_data(self, session, xid, chunk, start, stop, end)
+                            if op == 5
+                            else hub.create(self, session, xid, op, chunk, start, stop, end)
+                        ):
+                            waiting.append(None)
+                            count += 1
+                            pos = end
                             continue
             length = _unpack_int(chunk, pos)[0]
             if not 0 <= length <= limit:
@@ -282,11 +299,19 @@ class Connection(asyncio.Protocol):
             big += self._request(op, xid, frame)
             if self.state != OPEN or big > _OUT_MAX:
                 break
-        self._end_chunk(chunk, pos, reads, count, big, now)
         if reads or count:
             self.last_op = op
             self.last_xid = xid
             self.last_zxid = zxid
+        if pos == size and reads < 64 and not count and not self._paused and out:
+            self.received += reads
+            self.sent += reads
+            stats = hub.stats
+            stats.quick_reads += reads
+            stats.quick_bytes += pos
+            self.flush()
+        else:
+            self._end_chunk(chunk, pos, reads, count, big, now)
 
     def _end_chunk(self, chunk: bytes, pos: int, reads: int, count: int, big: int, now: float) -> None:
         hub = self.hub
@@ -295,8 +320,10 @@ class Connection(asyncio.Protocol):
         self.received += total
         hub.stats.metrics.bytes_received_count.value += pos
         if reads:
-            latency = 0 if reads < 64 else int((hub.clock.monotonic() - now) * 1000)
+            latency = 0 if reads < 64 else int((hub.monotonic() - now) * 1000)
             self._count_replies(reads, latency)
+            if latency:
+                self._note_latency(latency, reads)
             hub.stats.metrics.readlatency.add_many(latency, reads)
         if self.state == CLOSED:
             self.flush()
@@ -308,7 +335,7 @@ class Connection(asyncio.Protocol):
         elif pos < len(chunk):
             length = _unpack_int(chunk, pos)[0] if len(chunk) - pos >= 4 else 0
             self._keep(chunk, pos, length + 4)
-            if length > hub.settings.jute_max_buffer or length < 0:
+            if length > hub.frame_limit or length < 0:
                 self._refuse_frame(length)
         self.flush()
         if self._waiting and hub.pipeline.outstanding > hub.settings.global_outstanding_limit and not self._held:
@@ -349,7 +376,7 @@ class Connection(asyncio.Protocol):
             self.transport.pause_reading()
             return
         length = _unpack_int(chunk, 0)[0]
-        if not 0 <= length <= hub.settings.jute_max_buffer:
+        if not 0 <= length <= hub.frame_limit:
             self._refuse_frame(length)
             return
         end = 4 + length
@@ -368,6 +395,7 @@ class Connection(asyncio.Protocol):
         if word == "stmk" and len(chunk) < 12:
             self._keep(chunk, 0, 12)
             return
+        self.hub.stats.settle()
         self.out.append(self.hub.four_letter(word, chunk[4:12]))
         self.close()
 
@@ -456,7 +484,7 @@ class Connection(asyncio.Protocol):
         elif op == _REFUSED:
             code = _unpack_int(frame, 0)[0]
         elif op == _UNKNOWN:
-            self.out.append(_pack_reply(16, xid, -1, Code.UNIMPLEMENTED))
+            self.out.append(pack_reply(16, xid, -1, Code.UNIMPLEMENTED))
             self._count_replies(1, 0)
             self.close()
             return 0
@@ -467,7 +495,7 @@ class Connection(asyncio.Protocol):
                 self.close()
             return 0
         size = len(body)
-        self.out += (_pack_reply(size + 16, xid, zxid, code), body)
+        self.out += (pack_reply(size + 16, xid, zxid, code), body)
         self._count_replies(1, 0)
         return size if size > 1024 else 0
 
@@ -477,11 +505,8 @@ class Connection(asyncio.Protocol):
         """Queue the reply of a committed write, then serve what waited behind it."""
         if self.state == CLOSED:
             return
-        self.out += (_pack_reply(16 + len(body), xid, zxid, err), body)
+        self.out.append(pack_reply(16 + len(body), xid, zxid, err) + body)
         self.sent += 1
-        latency = self.hub.turn_latency_ms
-        if latency:
-            self._note_latency(latency, 1)
         waiting = self._waiting
         waiting.popleft()
         if waiting and waiting[0] is not None:
@@ -514,20 +539,20 @@ class Connection(asyncio.Protocol):
                         data = node.data
                         if data is not None:
                             length = len(data)
-                            out += (_pack_data(length + 88, xid, zxid, 0, length), data, node.stat)
+                            out += (pack_data(length + 88, xid, zxid, 0, length), data, node.stat)
                             reads += 1
                             continue
-                        out += (_pack_data(88, xid, zxid, 0, -1), node.stat)
+                        out += (pack_data(88, xid, zxid, 0, -1), node.stat)
                         reads += 1
                         continue
             self._read(op, xid, frame, identities)
         if reads:
-            self._count_replies(reads, 0)
+            self._count_replies(reads, self.hub.turn_latency_ms)
 
     def session_closed(self, write: Write) -> None:
         """The closeSession that this client asked for committed: answer, then close."""
         if self.state != CLOSED:
-            self.out.append(_pack_reply(16, write.xid, write.zxid, 0))
+            self.out.append(pack_reply(16, write.xid, write.zxid, 0))
             self.sent += 1
             self.close()
 
@@ -556,6 +581,10 @@ class Connection(asyncio.Protocol):
         out = self.out
         if not out:
             return
+        latency = self.hub.turn_latency_ms
+        if latency:
+            self._note_latency(latency, self.sent - self._sent_noted)
+        self._sent_noted = self.sent
         data = b"".join(out)
         out.clear()
         transport = self.transport
@@ -571,8 +600,6 @@ class Connection(asyncio.Protocol):
         self.sent += count
         self.hub.stats.packets_sent += count
         self.hub.stats.record(count, latency_ms)
-        if latency_ms:
-            self._note_latency(latency_ms, count)
 
     def _note_latency(self, latency_ms: int, count: int) -> None:
         """Most replies take less than a millisecond and change none of this."""
@@ -605,9 +632,3 @@ class Connection(asyncio.Protocol):
         session = self.session
         if session is not None and session.owner is self:
             session.owner = None
-
-
-def encode_event(event_type: int, path: bytes, zxid: int) -> bytes:
-    """A watch event with its frame (``WatcherEvent`` under a header with xid -1)."""
-    size = len(path)
-    return _pack_event(28 + size, Xid.NOTIFICATION, zxid, 0, event_type, STATE_SYNC_CONNECTED, size) + path

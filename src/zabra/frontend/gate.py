@@ -8,14 +8,14 @@ keep their place among the others (Apache lets them overtake). Source: ``ZooKeep
 from __future__ import annotations
 
 import logging
-from struct import Struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from zabra.auth.access import Enforcement, with_identities
 from zabra.auth.provider import ConnectionInfo
 from zabra.auth.registry import Registry
 from zabra.consts import Op
 from zabra.errors import Code, MarshallingError, ProtocolError, RequestError
+from zabra.frontend.replies import pack_reply
 from zabra.tree.tree import DataTree
 from zabra.wire.primitives import Reader, pack_buffer
 from zabra.wire.records_proto import AuthPacket, GetSaslRequest
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from zabra.frontend.connection import Connection
 
 _log = logging.getLogger(__name__)
-
-#: length, xid, zxid 0, err
-_pack_reply: Final = Struct(">iiqi").pack
 
 
 class Gate:
@@ -48,7 +45,7 @@ class Gate:
         if self._enforcement.satisfied(conn.identities):
             return False
         _log.warning("closing %s:%d: it has none of the identities %s", *conn.peer, self._enforcement.schemes)
-        conn.say_goodbye(_pack_reply(16, xid, 0, Code.SESSION_CLOSED_REQUIRE_SASL_AUTH))
+        conn.say_goodbye(pack_reply(16, xid, 0, Code.SESSION_CLOSED_REQUIRE_SASL_AUTH))
         return True
 
     def authenticate(self, conn: Connection, op: int, xid: int, frame: bytes) -> None:
@@ -57,7 +54,7 @@ class Gate:
             if op == Op.SASL:
                 GetSaslRequest.decode(Reader(frame, 8))
                 # Without a login configuration Apache has no SASL server and answers an empty token.
-                conn.reply_in_order(_pack_reply(20, xid, 0, 0) + pack_buffer(None))
+                conn.reply_in_order(pack_reply(20, xid, 0, 0) + pack_buffer(None))
                 return
             packet = AuthPacket.decode(Reader(frame, 8))
         except MarshallingError as error:
@@ -69,14 +66,14 @@ class Gate:
             earned = self._registry.authenticate(packet.scheme, info, packet.auth)
         except RequestError as error:
             _log.warning("authentication of %s:%d with scheme %s failed", *conn.peer, packet.scheme)
-            conn.say_goodbye(_pack_reply(16, xid, 0, error.code))
+            conn.say_goodbye(pack_reply(16, xid, 0, error.code))
             return
         except ProtocolError as error:
             _log.warning("closing %s:%d: %s", *conn.peer, error)
             conn.close()
             return
         conn.identities = with_identities(conn.identities, earned)
-        conn.reply_in_order(_pack_reply(16, xid, 0, 0))
+        conn.reply_in_order(pack_reply(16, xid, 0, 0))
 
     def _read_node(self, path: bytes) -> bytes | None:
         node = self.tree.nodes.get(path) if self.tree is not None else None

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, cast
 from zabra.auth.rights import Rights
 from zabra.config.model import Settings
 from zabra.consts import EventType, Perm
-from zabra.frontend.connection import Connection, encode_event
+from zabra.frontend.connection import Connection
 from zabra.frontend.gate import Gate
 from zabra.frontend.limits import ConnectionLimits
+from zabra.frontend.replies import encode_event
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.persist import Scheduler
 from zabra.pipeline.reads import Reads
@@ -48,6 +49,9 @@ class Hub:
         self.access = access
         self.four_letter = four_letter
         self._scheduler = scheduler
+        #: For every chunk: the clock, and how long a frame may be.
+        self.monotonic = clock.monotonic
+        self.frame_limit = settings.jute_max_buffer
         metrics = stats.metrics
         self._watch_counts = {
             EventType.CREATED: metrics.node_created_watch_count,
@@ -76,6 +80,9 @@ class Hub:
     def run(self, pipeline: Pipeline, reads: Reads, attach: Attach, tree: DataTree) -> None:
         """The server is RUNNING: serve the connections that waited."""
         self.pipeline = pipeline
+        self.touch = pipeline.touch
+        self.set_data = pipeline.set_data
+        self.create = pipeline.create
         self.reads = reads
         self.attach = attach
         self.tree = tree
@@ -116,8 +123,8 @@ class Hub:
         stats.packets_sent += count
         stats.record(count, latency)
         stats.metrics.updatelatency.add_many(latency, count)
-        self.turn_latency_ms = 0
         self.end_turn()
+        self.turn_latency_ms = 0
 
     def end_turn(self) -> None:
         """Write what the turn produced, one write a connection; read again from those held back."""

@@ -25,6 +25,8 @@ class ServerStats:
         "min_response_size",
         "packets_received",
         "packets_sent",
+        "quick_bytes",
+        "quick_reads",
     )
 
     packets_received: int
@@ -33,6 +35,10 @@ class ServerStats:
     _latency_total_ms: float
     _latency_min_ms: float
     _latency_max_ms: float
+    #: Reads answered within a millisecond, and the bytes they came in, that :meth:`settle` has yet to count. Most reads
+    #: are such, and counting them here spares half a microsecond for each chunk.
+    quick_reads: int
+    quick_bytes: int
     #: Bytes of the last, smallest and largest reply; -1 before the first.
     last_response_size: int
     min_response_size: int
@@ -43,6 +49,18 @@ class ServerStats:
         self.fsync_threshold_exceed_count = 0
         self.auth_failed_count = 0
         self._clear()
+
+    def settle(self) -> None:
+        """Count the quick reads like all others; call before anything is shown."""
+        reads = self.quick_reads
+        if reads:
+            self.quick_reads = 0
+            self.packets_received += reads
+            self.packets_sent += reads
+            self.record(reads, 0)
+            self.metrics.readlatency.add_many(0, reads)
+        self.metrics.bytes_received_count.value += self.quick_bytes
+        self.quick_bytes = 0
 
     def record(self, n_requests: int, latency_ms: float) -> None:
         """``n_requests`` requests (at least 1) were answered, each ``latency_ms`` after it was read."""
@@ -84,6 +102,8 @@ class ServerStats:
         self.metrics.reset()
 
     def _clear(self) -> None:
+        self.quick_reads = 0
+        self.quick_bytes = 0
         self.packets_received = 0
         self.packets_sent = 0
         self.latency_count = 0

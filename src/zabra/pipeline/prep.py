@@ -20,7 +20,7 @@ from zabra.auth.rights import Rights
 from zabra.consts import Op, Perm
 from zabra.errors import Code, RequestError
 from zabra.pipeline.pending import Pending
-from zabra.pipeline.prep_create import AclCache, fast_create, learn_acl, plan_create
+from zabra.pipeline.prep_create import AclCache, fast_create, plan_create
 from zabra.pipeline.prep_multi import plan_multi
 from zabra.pipeline.request import Change, Proposal, Requester, Write
 from zabra.sessions.tracker import Session
@@ -98,67 +98,63 @@ class Prep:
         self._limit = limit
         self.acl_cache = AclCache()
 
-    # -- the frequent one, by hand
+    # -- the frequent ones, by hand
 
-    def set_data(self, conn: Requester, session: Session, xid: int, frame: bytes) -> None:
-        """Prepare a setData; ``frame`` is the request with its header. Raises MarshallingError.
+    def set_data(
+        self, conn: Requester, session: Session, xid: int, chunk: bytes, start: int, stop: int, end: int
+    ) -> bool:
+        """Prepare a setData that meets no obstacle; False, and nothing done, for any other.
 
-        Parsed by hand, and the transaction's body is the request's own bytes with the new version behind them
-        (0.9 us less than by way of the records).
+        ``chunk[start:stop]`` is its path, which has bytes, and its frame ends at ``end``. Nothing goes through the
+        records: the transaction's body is the request's own bytes with the new version behind them.
         """
-        size = len(frame)
-        start = _unpack_int(frame, 8)[0] + 12 if size >= 20 else 0
-        length = _unpack_int(frame, start)[0] if 12 <= start <= size - 8 else -1
-        end = start + 4 + length
-        if length < 0 or end + 4 > size:
-            # Null data, a null path, or no setData at all.
-            self.single(conn, session, xid, Op.SET_DATA, frame)
-            return
-        path = frame[12:start]
-        data = frame[start + 4 : end]
-        expected = _unpack_int(frame, end)[0]
-        zxid = self.zxid = self.zxid + 1
+        if end - stop < 8:
+            return False
+        size = _unpack_int(chunk, stop)[0]
+        tail = stop + 4 + size
+        if size < 0 or tail + 4 != end:
+            return False
+        path = chunk[start:stop]
         pending = self.pending
         changes = pending.changes
-        try:
-            if session.closing:
-                raise RequestError(Code.SESSION_EXPIRED)
-            change = changes.get(path)
-            node = pending.nodes.get(path) if change is None else change[1]
-            new, version = self._plan_set(node, path, data, expected, conn.identities)
-        except RequestError as error:
-            self.refuse(Write(conn, xid, 5, zxid), session.id, error.code)
-            return
-        assert node is not None
+        change = changes.get(path)
+        node = pending.nodes.get(path) if change is None else change[1]
+        if node is None or self.enforce_quota:
+            return False
+        if node.acl is not OPEN_ACL and not self.access.permits(node.acl, Perm.WRITE, conn.identities):
+            return False
+        expected = _unpack_int(chunk, tail)[0]
+        version = _unpack_int(node.stat, 32)[0]
+        if expected not in (-1, version):
+            return False
+        version = version + 1 if version != 0x7FFFFFFF else -0x80000000
+        zxid = self.zxid = self.zxid + 1
+        now_ms = self.now_ms
+        new = after_set_data(node, path, chunk[stop + 4 : tail], version, zxid, now_ms)
         # As Pending.put, without the call; no multi is being validated here.
         changes[path] = (zxid, new)
         digest = pending.digest = pending.digest + new.digest - node.digest & 0xFFFFFFFFFFFFFFFF
-        tail = _pack_version_digest(version, DIGEST_VERSION, digest) if self.digest_enabled else _pack_int(version)
         self.propose(
-            _pack_header(session.id, xid, zxid, self.now_ms, 5) + frame[8:end] + tail,
+            _pack_header(session.id, xid, zxid, now_ms, 5)
+            + chunk[start - 4 : tail]
+            + (_pack_version_digest(version, DIGEST_VERSION, digest) if self.digest_enabled else _pack_int(version)),
             (5, conn, xid, zxid, path, new, b"", None),
         )
+        return True
 
-    def _plan_set(
-        self, node: Node | None, path: bytes, data: bytes | None, expected: int, identities: Sequence[Identity]
-    ) -> tuple[Node, int]:
-        if node is None:
-            raise RequestError(Code.NO_NODE if paths.is_valid(path) else Code.BAD_ARGUMENTS)
-        if node.acl is not OPEN_ACL and not self.access.permits(node.acl, Perm.WRITE, identities):
-            raise RequestError(Code.NO_AUTH)
-        if self.enforce_quota:
-            self.tree.quotas.check_set(self.tree, path, node.data, data)
-        current = _unpack_int(node.stat, 32)[0]
-        if expected != -1 and expected != current:
-            raise RequestError(Code.BAD_VERSION)
-        version = current + 1 if current != 0x7FFFFFFF else -0x80000000
-        return after_set_data(node, path, data, version, self.zxid, self.now_ms), version
+    def create(
+        self, conn: Requester, session: Session, xid: int, op: int, chunk: bytes, start: int, stop: int, end: int
+    ) -> bool:
+        """The same for a create or create2 in a mode without a ttl, with an ACL list that came before."""
+        return fast_create(self, conn, session, xid, op, chunk, start, stop, end)
 
     # -- the common frame of every other write
 
     def single(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Prepare any other write that stands alone. Raises MarshallingError when it does not parse."""
         record = _DECODERS[op](Reader(frame, 8, limit=self._limit))
+        if op in (Op.CREATE, Op.CREATE2):
+            self.acl_cache.learn(frame, self.access, self._limit)
         write = self.begin(conn, xid, op)
         try:
             body = self.plan(write, session, op, record, conn.identities)
@@ -166,12 +162,6 @@ class Prep:
             self.refuse(write, session.id, error.code)
             return
         self.finish(write, session.id, op, body)
-
-    def create(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
-        """Prepare a create or create2. Raises MarshallingError."""
-        if not fast_create(self, conn, session, xid, op, frame):
-            self.single(conn, session, xid, op, frame)
-            learn_acl(self, frame, self._limit)
 
     def begin(self, conn: Requester | None, xid: int, op: int) -> Write:
         """Take the next zxid for a write."""
@@ -223,8 +213,14 @@ class Prep:
         if path is None:
             raise RequestError(Code.BAD_ARGUMENTS)
         node = self.pending.get(path)
-        new, version = self._plan_set(node, path, request.data, request.version, identities)
-        assert node is not None
+        if node is None:
+            raise RequestError(Code.NO_NODE if paths.is_valid(path) else Code.BAD_ARGUMENTS)
+        if not self.access.permits(node.acl, Perm.WRITE, identities):
+            raise RequestError(Code.NO_AUTH)
+        if self.enforce_quota:
+            self.tree.quotas.check_set(self.tree, path, node.data, request.data)
+        version = _next_version(node.version, request.version)
+        new = after_set_data(node, path, request.data, version, self.zxid, self.now_ms)
         self.record(write, Change(Op.SET_DATA, path, new), new.digest - node.digest)
         return SetDataTxn(path, request.data, version).encode()
 

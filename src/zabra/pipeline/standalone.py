@@ -24,7 +24,9 @@ class Pipeline:
         self.sessions = sessions
         self._commit = commit
         self._wall_ms = clock.wall_ms
-        self._set_data = prep.set_data
+        #: The frequent writes; after :meth:`stamp`. False, and nothing done, when one has to go through :meth:`submit`.
+        self.set_data = prep.set_data
+        self.create = prep.create
         #: Renew a session; False when it is closing and its requests must be dropped.
         self.touch = sessions.touch
 
@@ -35,33 +37,32 @@ class Pipeline:
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Validate and propose a client's write. Raises MarshallingError; nothing was proposed then."""
-        prep = self.prep
-        prep.now_ms = self._wall_ms()
-        if op == Op.SET_DATA:
-            self._set_data(conn, session, xid, frame)
-        elif op in (Op.CREATE, Op.CREATE2):
-            prep.create(conn, session, xid, op, frame)
-        elif op == Op.MULTI:
-            prep.multi(conn, session, xid, frame)
+        self.stamp()
+        if op == Op.MULTI:
+            self.prep.multi(conn, session, xid, frame)
         else:
-            prep.single(conn, session, xid, op, frame)
+            self.prep.single(conn, session, xid, op, frame)
+
+    def stamp(self) -> None:
+        """Read the clock: the time of the transactions that follow."""
+        self.prep.now_ms = self._wall_ms()
 
     def create_session(self, conn: Requester, timeout_ms: int, now_ms: int) -> Session:
         """Begin a session; the connection hears of it when its createSession has committed."""
         session = self.sessions.create(timeout_ms, now_ms)
-        self.prep.now_ms = self._wall_ms()
+        self.stamp()
         self.prep.create_session(conn, session)
         return session
 
     def close_session(self, conn: Requester | None, session: Session, xid: int) -> None:
         """End a session: its client asked (``conn``), or it expired (None)."""
         self.sessions.close(session)
-        self.prep.now_ms = self._wall_ms()
+        self.stamp()
         self.prep.close_session(conn, session, xid)
 
     def delete_container(self, path: bytes) -> None:
         """Remove an empty container or expired TTL node, if it still is one."""
-        self.prep.now_ms = self._wall_ms()
+        self.stamp()
         self.prep.delete_container(path)
 
     def commit(self, writes: list[Proposal], now_ms: int) -> None:

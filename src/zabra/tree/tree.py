@@ -28,6 +28,7 @@ from zabra.tree.node import (
     after_set_acl,
     after_set_data,
     digest_of,
+    make_node,
     new_node,
     wrap32,
 )
@@ -120,7 +121,7 @@ class DataTree:
             (b"/zookeeper/quota", (), OPEN_ACL),
             (b"/zookeeper/config", (), READ_ACL),
         ):
-            node = Node(b"", blank, self.acls.acquire(acl), 0, 0, 0)
+            node = make_node(b"", blank, self.acls.acquire(acl), 0, 0, 0)
             for _ in names:
                 node = after_child_change(node, path, 0, 0, 1)
             node.children = dict.fromkeys(names) if names else None
@@ -440,7 +441,7 @@ class DataTree:
             if zxid > parent.pzxid:
                 fields = list(STAT.unpack(parent.stat))
                 fields[10] = zxid
-                new = Node(parent.data, STAT.pack(*fields), parent.acl, parent.owner, parent.cversion, 0)
+                new = make_node(parent.data, STAT.pack(*fields), parent.acl, parent.owner, parent.cversion, 0)
                 new.digest = digest_of(parent_path, new)
                 self._replace_quietly(parent_path, parent, new)
             return Code.NO_NODE
@@ -509,7 +510,7 @@ class DataTree:
         acl = self.acls.loaded(acl_key)
         if acl is None:
             raise ValueError(f"node {path!r} names ACL {acl_key}, which the table lacks")
-        node = Node(data, stat, self.acls.acquire(acl), owner, cversion, 0)
+        node = make_node(data, stat, self.acls.acquire(acl), owner, cversion, 0)
         if not path:
             path = b"/"
         else:
@@ -553,7 +554,7 @@ class DataTree:
         old = self.nodes[path]
         fields = list(STAT.unpack(old.stat))
         fields[8] = len(data)
-        new = Node(data, STAT.pack(*fields), old.acl, old.owner, old.cversion, old.digest)
+        new = make_node(data, STAT.pack(*fields), old.acl, old.owner, old.cversion, old.digest)
         self.data_size += len(data) - (len(old.data) if old.data else 0)
         self._replace_quietly(path, old, new)
 
