@@ -36,10 +36,14 @@ class Client:
     """A raw client: one request at a time."""
 
     def __init__(self, port: int, timeout_ms: int = 30000) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket = socket.create_connection(("127.0.0.1", port), 30)
         self.xid = 0
-        self.send(struct.pack(">iqiq", 0, 0, timeout_ms, 0) + text(bytes(16)) + b"\0")
-        self.receive()
+        try:
+            self.send(struct.pack(">iqiq", 0, 0, timeout_ms, 0) + text(bytes(16)) + b"\0")
+            self.receive()
+        except BaseException:
+            self.socket.close()
+            raise
 
     def send(self, body: bytes) -> None:
         self.socket.sendall(struct.pack(">i", len(body)) + body)
@@ -108,23 +112,35 @@ class Server:
         main = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
         command = ["java", "-cp", os.environ["ZABRA_ZOOKEEPER_CLASSPATH"], *options, main, str(config)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.clients: list[Client] = []
         deadline = time.monotonic() + 30
-        while True:
-            try:
-                self.client = Client(self.port)
-                return
-            except (OSError, EOFError):
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    self.stop()
-                    raise
-                time.sleep(0.1)
+        # What is sent while Apache starts may stay unanswered for ever: ask again, and connect only when it serves.
+        while not self.word("srvr").startswith("Zookeeper version"):
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                self.stop()
+                raise RuntimeError(f"Apache does not serve {folder}")
+            time.sleep(0.05)
+        self.client = self.client_again()
+
+    def word(self, word: str) -> str:
+        """The answer to a four-letter word, empty when there is none within a second."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as link:
+                link.sendall(word.encode())
+                return b"".join(iter(lambda: link.recv(4096), b"")).decode()
+        except OSError:
+            return ""
 
     def client_again(self, timeout_ms: int = 30000) -> Client:
-        return Client(self.port, timeout_ms)
+        self.clients.append(Client(self.port, timeout_ms))
+        return self.clients[-1]
 
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """End the process; sessions stay as they are."""
+        self.process.send_signal(number)
         self.process.wait()
+        for client in self.clients:
+            client.socket.close()
 
 
 def first_life(server: Server) -> None:
