@@ -70,8 +70,9 @@ class SessionTracker:
     def create(self, timeout_ms: int, now_ms: int) -> Session:
         """A new session with the next id, not yet logged."""
         session_id = self._next_id
-        if session_id == CONTAINER_OWNER:
-            session_id += 1
+        # The clock that seeds the ids is the machine's uptime: after a power cut it may give ids that are still in use.
+        while session_id in self.sessions or session_id == CONTAINER_OWNER:
+            session_id = to_signed64(session_id + 1)
         self._next_id = to_signed64(session_id + 1)
         return self._add(session_id, timeout_ms, now_ms)
 

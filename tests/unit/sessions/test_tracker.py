@@ -31,6 +31,16 @@ def test_container_owner_is_no_session_id() -> None:
     assert sessions.create(1000, 0).id == CONTAINER_OWNER + 1
 
 
+def test_an_id_that_is_in_use_is_not_given_out_again():
+    """A machine that starts its server at the same uptime as before would otherwise hand out the sessions it recovered."""
+    sessions = tracker(now_ms=123_456)
+    first = first_session_id(1, 123_456)
+    sessions.track(first, 10_000, 123_456)
+    sessions.track(first + 1, 10_000, 123_456)
+    assert sessions.create(10_000, 123_456).id == first + 2
+    assert sessions.get(first).logged_timeout_ms == 10_000
+
+
 def test_ids_wrap_as_a_java_long() -> None:
     """After the largest id comes the smallest but one, as that is the container marker."""
     sessions = tracker()
