@@ -325,7 +325,8 @@ class Connection(asyncio.Protocol):
             if latency:
                 self._note_latency(latency, reads)
             hub.stats.metrics.readlatency.add_many(latency, reads)
-        if self.state == CLOSED:
+        if self.state >= CLOSING:
+            # What else the client sent is not served.
             self.flush()
             return
         if big > _OUT_MAX:
@@ -358,7 +359,7 @@ class Connection(asyncio.Protocol):
     def _open(self, chunk: bytes) -> None:
         """NEW: a four-letter word or the connect request. OPENING or held: keep everything."""
         hub = self.hub
-        if self.state == CLOSED:
+        if self.state >= CLOSING:
             return
         self.last_seen = hub.clock.monotonic()
         if self._blocked:
