@@ -32,7 +32,7 @@ def test_container_owner_is_no_session_id() -> None:
 
 
 def test_an_id_that_is_in_use_is_not_given_out_again():
-    """A machine that starts its server at the same uptime as before would otherwise hand out the sessions it recovered."""
+    """A server that starts at the same uptime as before would otherwise hand out the sessions it recovered."""
     sessions = tracker(now_ms=123_456)
     first = first_session_id(1, 123_456)
     sessions.track(first, 10_000, 123_456)

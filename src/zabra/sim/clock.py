@@ -1,0 +1,44 @@
+"""The clock and randomness ports of one simulated machine."""
+
+from __future__ import annotations
+
+import random
+
+from zabra.sim.loop import SimLoop
+
+#: The wall clock when a run begins, ms.
+EPOCH_MS = 1_800_000_000_000
+
+
+class SimClock:
+    """Uptime of a machine, and a wall clock that may jump."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+        #: Virtual second at which the machine was switched on.
+        self.booted_at = -3600.0
+        #: How wrong the wall clock is, ms.
+        self.wall_offset_ms = 0
+
+    def monotonic(self) -> float:
+        """Seconds since the machine was switched on."""
+        return self._loop.time() - self.booted_at
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970."""
+        return EPOCH_MS + int(self._loop.time() * 1000) + self.wall_offset_ms
+
+
+class SimRandom:
+    """A seeded stream."""
+
+    def __init__(self, seed: str) -> None:
+        self._source = random.Random(seed)
+
+    def random(self) -> float:
+        """A float in [0, 1)."""
+        return self._source.random()
+
+    def randrange(self, stop: int) -> int:
+        """An int in [0, stop)."""
+        return self._source.randrange(stop)
