@@ -50,7 +50,7 @@ class AclCache:
 
     def learn(self, frame: bytes, access: Rights, limit: int) -> None:
         """Remember the list of a create request that parsed, if it is valid whoever sends it."""
-        start = _unpack_int(frame, 8)[0] + 12
+        start = 12 + max(_unpack_int(frame, 8)[0], 0)
         end = start + 4 + max(_unpack_int(frame, start)[0], 0)
         raw = frame[end:-4]
         if raw in self.known:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from struct import pack
+
 import pytest
 from rig import (
     OPEN,
@@ -21,6 +23,7 @@ from rig import (
 
 from zabra.consts import CONTAINER_OWNER, TTL_OWNER_MASK, Op
 from zabra.errors import Code
+from zabra.wire.primitives import pack_buffer
 from zabra.wire.txns import decode_txn
 
 CLOSED_ACL = ((31, "ip", "10.0.0.1"),)
@@ -303,6 +306,19 @@ def test_the_list_of_known_acls_is_bounded(client: Client) -> None:
         client.request(Op.CREATE, create_body("/a", b"", 0, ((number, "world", "anyone"),)), run=False)
     client.rig.run()
     assert len(client.rig.prep.acl_cache.known) == 1024
+
+
+def test_null_parts_are_refused_under_a_zxid_of_their_own(client: Client) -> None:
+    """The list of known ACLs must not trip over what it cannot keep."""
+    nothing = pack(">i", -1)
+    flags = pack(">i", 0)
+    null_path = nothing + pack_buffer(b"") + acl_body(((31, "world", "anyone"),)) + flags
+    assert client.error(Op.CREATE, null_path) == Code.MARSHALLING_ERROR
+    assert client.rig.prep.zxid == client.rig.tree.last_zxid == 2
+    for scheme, id_ in ((nothing, path("anyone")), (path("world"), nothing)):
+        acl = pack(">ii", 1, 31) + scheme + id_
+        assert client.error(Op.CREATE, path("/a") + pack_buffer(b"") + acl + flags) == Code.INVALID_ACL
+    assert client.rig.prep.zxid == client.rig.tree.last_zxid == 4
 
 
 def test_surplus_bytes_are_ignored(client: Client) -> None:
