@@ -24,7 +24,7 @@ class Snapshot:
 
     zxid: int
     sessions: dict[int, int]
-    #: path -> (data, ACL entries or ``None`` for an open node, 60 bytes of StatPersisted)
+    #: path -> (data, ACL entries, 60 bytes of StatPersisted); key -1 and an open list in the table mean the same
     nodes: dict[str, tuple[bytes | None, Any, bytes]]
     #: (zxid, version, digest)
     digest: tuple[int, int, int] | None
@@ -55,7 +55,7 @@ def read_snapshot(file: Path) -> Snapshot:
         raise ValueError(f"{file}: no snapshot")
     cursor.position = 16
     sessions = dict(cursor.unpack("qi") for _ in range(cursor.unpack("i")[0]))
-    table: dict[int, Any] = {-1: None}
+    table: dict[int, Any] = {-1: jute.OPEN}
     for _ in range(cursor.unpack("i")[0]):
         (key,) = cursor.unpack("q")
         table[key] = cursor.vector(lambda: (cursor.unpack("i")[0], cursor.text(), cursor.text()))

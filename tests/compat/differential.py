@@ -42,6 +42,7 @@ PROPERTIES: Final = {
 }
 #: Two servers that ran in lockstep prepare the same request within this time.
 CLOCK_TOLERANCE_MS: Final = 10000
+SNAPSHOT_TIMEOUT_S: Final = 20.0
 UNIMPLEMENTED: Final = -6
 AUTH_FAILED: Final = -115
 SHOWN_STEPS: Final = 8
@@ -319,7 +320,7 @@ class Experiment:
 def compare_served(pair: list[ServerProcess]) -> list[str]:
     """Two servers that started on the same data: snapshots, trees, digests, counts must be equal as they are."""
     lines: list[str] = []
-    snapshots = [datafiles.read_snapshot(datafiles.newest_snapshot(server.data)) for server in pair]
+    snapshots = [_start_snapshot(server) for server in pair]
     for name in ("zxid", "sessions", "digest"):
         a, b = (getattr(snapshot, name) for snapshot in snapshots)
         if a != b:
@@ -341,6 +342,17 @@ def compare_served(pair: list[ServerProcess]) -> list[str]:
         if [line.split()[1] for line in mismatches] != ["0"]:
             lines.append(f"{server.kind} finds other digests than the log says: {mismatches}")
     return lines
+
+
+def _start_snapshot(server: ServerProcess) -> datafiles.Snapshot:
+    """What a server dumps at its start; ours does that while it serves already."""
+    zxid = next(line for line in server.word("srvr").splitlines() if line.startswith("Zxid: 0x"))[8:]
+    deadline = time.monotonic() + SNAPSHOT_TIMEOUT_S
+    while (file := datafiles.newest_snapshot(server.data)).name != f"snapshot.{zxid}":
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{server.kind} serves zxid 0x{zxid}, its newest snapshot is {file}")
+        time.sleep(0.01)
+    return datafiles.read_snapshot(file)
 
 
 def _walk_as_super(server: ServerProcess) -> dict[str, tuple[Any, ...]]:
@@ -374,7 +386,8 @@ def main() -> int:
         lines = Experiment(seed, options.left, options.right, folder).run(options.steps)
         failed += bool(lines)
         print(f"seed {seed}: {'differs' if lines else 'equal'} ({time.monotonic() - started:.1f} s)", flush=True)
-        print("\n".join(f"  {line}" for line in lines))
+        for line in lines:
+            print(f"  {line}")
         if options.keep:
             print(f"  folders: {folder}")
         else:

@@ -47,3 +47,22 @@ def test_our_answer_is_the_one_in_the_table(deviation: Deviation, ours: ServerPr
 )
 def test_stock_still_answers_as_the_table_says(deviation: Deviation, stock: ServerProcess) -> None:
     assert answer(stock, deviation) == (deviation.stock, False)
+
+
+def echoed(server: ServerProcess) -> bytes:
+    """The bytes of a path with a character beyond U+FFFF, as sync sends them back."""
+    with Client(server.port) as client:
+        client.link.send(jute.frame(jute.request(7, jute.SYNC, jute.text("/\U0001f600"))))
+        payload = client.link.receive()
+        assert payload is not None
+        return payload[20:]
+
+
+def test_characters_beyond_uffff_come_back_as_they_were_sent(ours: ServerProcess) -> None:
+    assert echoed(ours) == "/\U0001f600".encode()
+
+
+@pytest.mark.java
+def test_stock_sends_characters_beyond_uffff_back_as_two_surrogates(stock: ServerProcess) -> None:
+    """Which is no UTF-8, and which it does not read back itself (known bug 65)."""
+    assert echoed(stock) == b"/\xed\xa0\xbd\xed\xb8\x80"
