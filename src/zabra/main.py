@@ -184,6 +184,7 @@ def _stop_at_once_on_signal() -> None:
 async def _serve(settings: Settings, name: str) -> int:
     """Start, say so in one line, wait for a signal or for the server's own end, stop. The exit code."""
     import asyncio
+    import gc
     import signal
 
     from zabra.node import Server
@@ -191,6 +192,8 @@ async def _serve(settings: Settings, name: str) -> int:
 
     server = Server(settings, real_runtime(), name=name)
     await server.start()
+    # A batch keeps some thousand objects for a moment; the usual 700 would have the collector look at each of them twice.
+    gc.set_threshold(10_000, 10, 10)
     loop = asyncio.get_running_loop()
     stop_asked: asyncio.Future[None] = loop.create_future()
 

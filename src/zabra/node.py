@@ -52,6 +52,9 @@ _log = logging.getLogger(__name__)
 
 #: TTL nodes mark their owner with a top byte that a larger server id would collide with.
 _SERVER_ID_MAX_EXTENDED = 254
+#: Writes between two calls of gc.freeze, so that a full collection never meets more new znodes than that. Nothing here
+#: leaves garbage in cycles, which would now stay for good.
+_FREEZE_EVERY = 10_000
 
 
 class State(Enum):
@@ -92,6 +95,8 @@ class Server:
         self._chores: Chores | None = None
         self._listener: Listener | None = None
         self._persist: Persist | None = None
+        #: Writes since the collector was last told to leave everything alone.
+        self._unfrozen = 0
 
     @property
     def serving(self) -> bool:
@@ -297,6 +302,10 @@ class Server:
     def _commit(self, writes: list[Proposal], started: float) -> None:
         """A batch is durable: commit it, and see whether a snapshot is due."""
         self.hub.commit_turn(writes, started)
+        self._unfrozen += len(writes)
+        if self._unfrozen > _FREEZE_EVERY:
+            self._unfrozen = 0
+            gc.freeze()
         if (
             self._snapshot_policy.due(len(writes), self._persist.last_size if self._persist else 0)
             and not self.snapshotter.running
