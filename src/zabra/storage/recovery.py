@@ -171,9 +171,26 @@ def recover(
     replay = _Replay(tree, found, logs.scan(tree.last_zxid + 1), loaded, digest_enabled, on_progress)
     scan = replay.run()
     found.repairs += cut_torn_tail(disk, scan)
+    _make_durable(disk, folders, scan)
     found.last_zxid = tree.last_zxid
     found.digest_mismatches = tree.digest_mismatches
     return found
+
+
+def _make_durable(disk: Disk, folders: Folders, scan: LogScan) -> None:
+    """Sync what was read before anything is built on it.
+
+    What a killed server had written and not synced may be in the system's cache only; a power failure would take it
+    from under the entries that follow.
+    """
+    if scan.path and scan.path != scan.unstarted:
+        file = disk.open(scan.path, write=True)
+        try:
+            file.sync()
+        finally:
+            file.close()
+    for folder in dict.fromkeys((folders.logs, folders.snapshots)):
+        disk.sync_dir(folder)
 
 
 def _begin_empty(
