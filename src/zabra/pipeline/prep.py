@@ -276,6 +276,9 @@ class Prep:
                 raise RequestError(Code.NOT_EMPTY)
             if self.tree.owners.kind(node.owner) not in (OwnerKind.CONTAINER, OwnerKind.TTL):
                 raise RequestError(Code.BAD_VERSION)
+            if path in self.pending.changes:
+                # Made anew or written, and so its time begins again: the next sweep will see.
+                raise RequestError(Code.BAD_VERSION)
             self._remove(write, Op.DELETE_CONTAINER, path, node, parent_path, self._existing(parent_path))
         except RequestError as error:
             self.refuse(write, 0, error.code)
