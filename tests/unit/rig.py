@@ -164,14 +164,17 @@ class FakeWorker:
 
 
 class FakeTransport(asyncio.Transport):
-    """Keeps what is written."""
+    """Keeps what is written. As in asyncio the end is told in the next turn, and a close waits for unsent bytes."""
 
-    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 4000)) -> None:
+    def __init__(self, rig: Rig, address: tuple[str, int] = ("127.0.0.1", 4000)) -> None:
         super().__init__({"peername": address})
+        self.rig = rig
+        self.protocol: Connection
         self.written = bytearray()
         self.closed = False
         self.reading = True
         self.unsent = 0
+        self._lost = False
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
         assert not self.closed, "a write after close"
@@ -179,9 +182,19 @@ class FakeTransport(asyncio.Transport):
 
     def close(self) -> None:
         self.closed = True
+        if not self.unsent:
+            self.lose()
 
     def abort(self) -> None:
         self.closed = True
+        self.lose()
+
+    def lose(self) -> None:
+        """The connection is gone: by itself, or the other side cut it."""
+        self.closed = True
+        if not self._lost:
+            self._lost = True
+            self.rig.scheduler.call_soon(self.protocol.connection_lost, None)
 
     def is_closing(self) -> bool:
         return self.closed
@@ -239,13 +252,18 @@ class Client:
 
     def __init__(self, rig: Rig, address: str = "127.0.0.1") -> None:
         self.rig = rig
-        self.transport = FakeTransport((address, 4000 + len(rig.clients)))
-        self.connection = Connection(rig.hub)
+        self.transport = FakeTransport(rig, (address, 4000 + len(rig.clients)))
+        self.connection = self.transport.protocol = Connection(rig.hub)
         self.connection.connection_made(self.transport)
         self.xid = 0
         self.session_id = 0
         self.password = b""
         rig.clients.append(self)
+
+    def cut(self) -> None:
+        """The client vanishes."""
+        self.transport.lose()
+        self.rig.run()
 
     def send(self, data: bytes, run: bool = True) -> None:
         self.connection.data_received(data)

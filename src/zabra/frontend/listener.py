@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from zabra.frontend.connection import Connection
+from zabra.frontend.connection import CLOSED, Connection
 from zabra.frontend.hub import Hub
 
 _log = logging.getLogger(__name__)
@@ -34,11 +34,17 @@ class Listener:
         return Connection(self._hub)
 
     def _sweep(self) -> None:
-        """Close what has been silent for longer than its timeout; a connection without a session gets 10 s."""
+        """Close what has been silent for longer than its timeout; a connection without a session gets 10 s.
+
+        One that was closed and still is there does not take its last bytes: it is cut.
+        """
         hub = self._hub
         now = hub.clock.monotonic()
         for connection in list(hub.connections):
             if now - connection.last_seen > connection.timeout_ms / 1000 and not connection.waiting:
+                if connection.state == CLOSED:
+                    connection.abort()
+                    continue
                 if connection.session is None:
                     hub.stats.metrics.sessionless_connections_expired.add()
                 _log.info("closing %s:%d: silent for %d ms", *connection.peer, connection.timeout_ms)

@@ -94,7 +94,7 @@ def test_half_a_request_then_silence_keeps_no_more_than_that(client: Client) -> 
     client.send(request(1, Op.CREATE, create_body("/a", b"x" * 1000))[:500])
     assert client.take() == []
     assert not client.transport.closed
-    client.connection.connection_lost(None)
+    client.cut()
     assert client.connection not in client.rig.hub.connections
 
 
@@ -235,7 +235,7 @@ def test_a_connection_that_is_lost_takes_nothing_down(slow: Rig) -> None:
     """Its writes are committed all the same, its replies go nowhere, its session stays until it expires."""
     client, other = slow.client(), slow.client()
     client.request(Op.CREATE, create_body("/a"))
-    client.connection.connection_lost(ConnectionResetError())
+    client.cut()
     client.transport.close()
     other.request(Op.CREATE, create_body("/b"))
     slow.work()
@@ -303,7 +303,7 @@ def test_a_client_that_lets_events_pile_up_is_cut(client: Client) -> None:
     client.transport.unsent += 1
     other.call(Op.CREATE, create_body("/b"))
     assert client.transport.closed
-    client.connection.connection_lost(None)
+    client.cut()
     assert client.rig.tree.watches.count == 0
     assert other.error(Op.CREATE, create_body("/c")) == 0
 
@@ -420,5 +420,5 @@ def test_a_connection_without_a_peer_name(server: Rig, monkeypatch: pytest.Monke
     monkeypatch.setattr(FakeTransport, "get_extra_info", lambda self, name: None)
     client = Client(server)
     assert client.connection.peer == ("", 0)
-    client.connection.connection_lost(None)
+    client.cut()
     assert not server.hub.connections
