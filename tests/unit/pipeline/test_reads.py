@@ -480,7 +480,7 @@ def test_watches_die_with_their_connection(client: Client) -> None:
     """A renewed session has none until it sets them again."""
     client.call(Op.GET_CHILDREN, watch_body("/", True))
     client.call(Op.ADD_WATCH, path("/") + pack(">i", 1))
-    client.connection.connection_lost(None)
+    client.cut()
     assert client.rig.tree.watches.count == 0
     again = client.rig.client(session_id=client.session_id, password=client.password)
     writes(client, (Op.CREATE, create_body("/a")))

@@ -1,0 +1,214 @@
+"""One write and one sync for everything of a turn; where it runs; and what a failure does."""
+
+from __future__ import annotations
+
+import pytest
+from rig import Client, FakeClock, FakeLog, FakeScheduler, FakeWorker, Rig, create_body, set_body, watch_body
+
+from zabra.consts import Op
+from zabra.obs.metrics import Metrics
+from zabra.obs.stats import ServerStats
+from zabra.pipeline.persist import INLINE_SYNC_MAX, Persist
+from zabra.pipeline.request import Write
+
+
+class Bench:
+    """A log stage with fakes around it."""
+
+    def __init__(self, seconds: float = 0.0, **more: int) -> None:
+        self.clock = FakeClock()
+        self.scheduler = FakeScheduler(self.clock)
+        self.log = FakeLog(self.clock, seconds)
+        self.worker, self.filler = FakeWorker(), FakeWorker()
+        self.committed: list[tuple[list[int], float]] = []
+        self.fatal: list[BaseException] = []
+        self.stats = ServerStats(Metrics())
+        self.persist = Persist(
+            self.log,  # type: ignore[arg-type]
+            self.worker,
+            self.filler,
+            self.clock,
+            self.scheduler,
+            lambda writes, started: self.committed.append(([write.zxid for write in writes], started)),  # type: ignore[union-attr]
+            lambda what, error: self.fatal.append(error),
+            self.stats,
+            **more,
+        )
+
+    def propose(self, *zxids: int) -> None:
+        for zxid in zxids:
+            self.persist.propose(b"%d" % zxid, Write(None, 0, 1, zxid))
+
+
+def test_a_turn_is_one_write() -> None:
+    bench = Bench()
+    bench.propose(1, 2, 3)
+    assert bench.log.durable == []
+    assert bench.persist.outstanding == 3
+    bench.clock.now += 1
+    bench.scheduler.run()
+    bench.propose(4)
+    bench.scheduler.run()
+    assert bench.log.durable == [b"1", b"2", b"3", b"4"]
+    assert bench.committed == [([1, 2, 3], 1000.0), ([4], 1001.0)]
+    assert bench.log.writes == 2
+    assert bench.persist.outstanding == 0
+
+
+def test_a_fast_disk_is_written_in_the_loop() -> None:
+    bench = Bench(INLINE_SYNC_MAX / 2)
+    for zxid in range(50):
+        bench.propose(zxid)
+        bench.scheduler.run()
+    assert not bench.worker.jobs
+    assert len(bench.committed) == 50
+
+
+def test_a_slow_disk_goes_to_the_worker_and_comes_back() -> None:
+    """Above 2 ms on average; back below half of that."""
+    bench = Bench(0.1)
+    bench.propose(1)
+    bench.scheduler.run()
+    assert len(bench.committed) == 1
+    zxid = 2
+    bench.log.seconds = INLINE_SYNC_MAX * 0.7
+    for _ in range(100):
+        bench.propose(zxid)
+        bench.scheduler.run()
+        assert len(bench.worker.jobs) == 1
+        bench.worker.step()
+        zxid += 1
+    bench.log.seconds = 0.0
+    turns = 0
+    while True:
+        bench.propose(zxid)
+        bench.scheduler.run()
+        zxid += 1
+        turns += 1
+        if not bench.worker.jobs:
+            break
+        bench.worker.step()
+    assert 1 < turns < 10
+    assert [zxids for zxids, _ in bench.committed] == [[number] for number in range(1, zxid)]
+
+
+def test_what_arrives_while_the_disk_is_busy_is_the_next_batch() -> None:
+    bench = Bench(0.1)
+    bench.propose(1)
+    bench.scheduler.run()
+    bench.propose(2)
+    bench.scheduler.run()
+    for zxid in (3, 4):
+        bench.propose(zxid)
+        bench.scheduler.run()
+    assert len(bench.worker.jobs) == 1
+    assert bench.persist.outstanding == 3
+    bench.worker.step()
+    assert [zxids for zxids, _ in bench.committed] == [[1], [2]]
+    bench.worker.step()
+    assert [zxids for zxids, _ in bench.committed] == [[1], [2], [3, 4]]
+    assert not bench.worker.jobs
+
+
+def test_flush_delay_gathers_writes() -> None:
+    """flushDelay, cut short by maxBatchSize."""
+    bench = Bench(flush_delay_ms=20, max_batch_size=3)
+    bench.propose(1)
+    bench.scheduler.advance(0.019)
+    bench.propose(2)
+    assert bench.committed == []
+    bench.scheduler.advance(0.002)
+    assert [zxids for zxids, _ in bench.committed] == [[1, 2]]
+    bench.propose(3, 4, 5)
+    bench.scheduler.run()
+    assert [zxids for zxids, _ in bench.committed] == [[1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
+def test_a_failed_write_answers_nothing_any_more(seconds: float) -> None:
+    """Inline and in the worker: memory and disk may disagree."""
+    bench = Bench(seconds)
+    bench.propose(1)
+    bench.scheduler.run()
+    bench.log.broken = True
+    bench.propose(2)
+    bench.scheduler.run()
+    if seconds:
+        bench.propose(3)
+        bench.worker.step()
+    bench.log.broken = False
+    bench.propose(4)
+    bench.scheduler.run()
+    assert [zxids for zxids, _ in bench.committed] == [[1]]
+    assert len(bench.fatal) == 1
+    assert not bench.worker.jobs
+    assert bench.log.durable == [b"1"]
+
+
+def test_a_batch_that_ends_after_the_stop_is_not_committed() -> None:
+    bench = Bench(0.1)
+    bench.propose(1)
+    bench.scheduler.run()
+    bench.propose(2)
+    bench.scheduler.run()
+    bench.persist.stop()
+    bench.worker.step()
+    assert [zxids for zxids, _ in bench.committed] == [[1]]
+    assert bench.fatal == []
+
+
+def test_space_is_made_ready_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    bench.log.needs_fill = True
+    for zxid in (1, 2):
+        bench.propose(zxid)
+        bench.scheduler.run()
+    assert len(bench.filler.jobs) == 1
+    bench.filler.step()
+    bench.propose(3)
+    bench.scheduler.run()
+    assert len(bench.filler.jobs) == 1
+
+    def full() -> bool:
+        raise OSError(28, "no space left")
+
+    monkeypatch.setattr(bench.log, "fill_ahead", full)
+    bench.filler.jobs.clear()
+    bench.persist._filling = False
+    bench.propose(4)
+    bench.scheduler.run()
+    bench.filler.step()
+    assert len(bench.fatal) == 1
+
+
+def test_slow_syncs_are_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    """fsync.warningthresholdms."""
+    bench = Bench(0.5, sync_warning_ms=400)
+    bench.propose(1)
+    bench.scheduler.run()
+    assert bench.stats.fsync_threshold_exceed_count == 1
+    assert "the disk is slow" in caplog.text
+    assert bench.stats.metrics.fsynctime.count == 1
+
+
+def test_no_write_is_acknowledged_that_is_not_on_disk(client: Client) -> None:
+    """ZOOKEEPER-2247: the client hears nothing, and the tree does not change."""
+    client.rig.log.broken = True
+    client.request(Op.CREATE, create_body("/a"))
+    client.request(Op.SET_DATA, set_body("/", b"x"))
+    assert client.take() == []
+    assert client.rig.fatal == ["the transaction log could not be written"]
+    assert b"/a" not in client.rig.tree.nodes
+    assert client.rig.tree.nodes[b"/"].data == b""
+
+
+def test_reads_go_on_while_the_disk_is_slow() -> None:
+    rig = Rig(sync_seconds=0.1)
+    rig.client()
+    writer, reader = rig.client(), rig.client()
+    writer.request(Op.CREATE, create_body("/a"))
+    for _ in range(3):
+        reader.request(Op.GET_DATA, watch_body("/"))
+    assert len(reader.take()) == 3
+    rig.work()
+    assert len(writer.take()) == 1
