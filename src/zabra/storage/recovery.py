@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
 from zabra.consts import Op
@@ -24,9 +25,11 @@ from zabra.storage.epochs import take_initialize_marker
 from zabra.storage.logformat import LOG_PREFIX
 from zabra.storage.logreader import LogFolder, LogScan, cut
 from zabra.storage.snapformat import ZxidDigest
-from zabra.storage.snapstore import SNAPSHOT_PREFIX, ClearableTree, Loaded, SnapshotStore
+from zabra.storage.snapstore import SNAPSHOT_PREFIX, Loaded, SnapshotStore
+from zabra.tree.replay import FrequentTxns
+from zabra.tree.tree import DataTree
 from zabra.wire.records_txn import CreateSessionTxn
-from zabra.wire.txns import TxnBody, TxnDigest, TxnHeader, decode_txn
+from zabra.wire.txns import decode_txn
 from zabra.zxid import epoch_of
 
 _log = logging.getLogger(__name__)
@@ -38,27 +41,11 @@ EXIT_DATA_DIR: Final = 3
 _PROBE: Final = "tmp.writable"
 #: Entries between two calls of ``on_progress``.
 _PROGRESS_EVERY: Final = 10_000
+#: Version and digest behind a transaction.
+_digest_at = Struct(">iQ").unpack_from
 
 #: Called with "snapshot", bytes read and bytes in all; then with "log", entries replayed and 0.
 OnProgress = Callable[[str, int, int], None]
-
-
-class RecoverableTree(ClearableTree, Protocol):
-    """The tree as recovery needs it."""
-
-    last_zxid: int
-    digest: int
-    digest_mismatches: int
-    ephemerals: dict[int, dict[bytes, None]]
-
-    def apply(self, header: TxnHeader, body: TxnBody | None) -> object:
-        """Apply one transaction, again if need be."""
-
-    def digest_matches(self, version: int, digest: int) -> bool:
-        """Compare with the tree's digest; a mismatch is counted."""
-
-    def close_session(self, session_id: int, paths: tuple[bytes, ...], zxid: int) -> None:
-        """Remove a session's ephemerals."""
 
 
 class Dumping(Protocol):
@@ -142,7 +129,7 @@ def recover(
     disk: Disk,
     folders: Folders,
     store: SnapshotStore,
-    tree: RecoverableTree,
+    tree: DataTree,
     new_dump: Callable[[dict[int, int]], Dumping],
     *,
     trust_empty: bool = False,
@@ -196,7 +183,7 @@ def _make_durable(disk: Disk, folders: Folders, scan: LogScan) -> None:
 def _begin_empty(
     found: Recovered,
     store: SnapshotStore,
-    tree: RecoverableTree,
+    tree: DataTree,
     new_dump: Callable[[dict[int, int]], Dumping] | None,
     digest_enabled: bool,
 ) -> Recovered:
@@ -221,7 +208,7 @@ def save_snapshot(store: SnapshotStore, dump: Dumping, digest_enabled: bool = Tr
         raise
 
 
-def remove_dead_ephemerals(tree: RecoverableTree, sessions: dict[int, int]) -> int:
+def remove_dead_ephemerals(tree: DataTree, sessions: dict[int, int]) -> int:
     """Remove the ephemerals of sessions that are no more (``ZooKeeperServer.loadData``); how many sessions."""
     dead = [session_id for session_id in tree.ephemerals if session_id not in sessions]
     for session_id in dead:
@@ -260,7 +247,7 @@ class _Replay:
 
     def __init__(
         self,
-        tree: RecoverableTree,
+        tree: DataTree,
         found: Recovered,
         scan: LogScan,
         loaded: Loaded | None,
@@ -301,6 +288,7 @@ class _Replay:
         tree = self._tree
         sessions = found.sessions
         apply = tree.apply
+        frequent = FrequentTxns(tree)
         last = tree.last_zxid
         replayed = 0
         for zxid, payload in scan:
@@ -310,6 +298,16 @@ class _Replay:
                     continue
                 self._any_start = False
             last = zxid
+            replayed += 1
+            if not replayed % _PROGRESS_EVERY:
+                self._on_progress("log", replayed, 0)
+            end = frequent.apply(payload)
+            if end >= 0:
+                if end < len(payload):
+                    self._check(zxid, *_digest_at(payload, end))
+                elif self._settles_at is not None:
+                    self._settle(zxid)
+                continue
             try:
                 header, body, digest = decode_txn(payload)
                 type_ = header.type
@@ -321,13 +319,11 @@ class _Replay:
                 apply(header, body)
             except MarshallingError as error:
                 raise DataError(f"{scan.path}: offset {scan.offset}: {error}") from error
-            if digest is not None and self._digest_enabled:
-                self._compare(header, digest)
+            frequent.learn(header, body, digest)
+            if digest is not None:
+                self._check(zxid, *digest)
             elif self._settles_at is not None:
                 self._settle(zxid)
-            replayed += 1
-            if not replayed % _PROGRESS_EVERY:
-                self._on_progress("log", replayed, 0)
         found.entries_replayed = replayed
         if self._settles_at is not None:
             _log.warning(
@@ -347,10 +343,13 @@ class _Replay:
             )
         return True
 
-    def _compare(self, header: TxnHeader, digest: TxnDigest) -> None:
+    def _check(self, zxid: int, version: int, digest: int) -> None:
+        """Compare the tree with the digest that came with a transaction."""
+        if not self._digest_enabled:
+            return
         if self._settles_at is not None:
-            self._settle(header.zxid)
+            self._settle(zxid)
             return
-        if self._tree.digest_matches(digest.version, digest.digest) or self._tree.digest_mismatches > 1:
+        if self._tree.digest_matches(version, digest) or self._tree.digest_mismatches > 1:
             return
-        _log.error("the tree differs from the digest in the log from zxid 0x%x on", header.zxid)
+        _log.error("the tree differs from the digest in the log from zxid 0x%x on", zxid)

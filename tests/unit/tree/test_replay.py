@@ -1,0 +1,122 @@
+"""The short way of frequent transactions ends in the same tree as the long one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zabra.consts import Op
+from zabra.tree.node import OPEN_ACL
+from zabra.tree.owner import OwnerRules
+from zabra.tree.replay import FrequentTxns
+from zabra.tree.tree import DataTree
+from zabra.wire.records_txn import CreateTxn, DeleteTxn, SetDataTxn
+from zabra.wire.txns import TxnBody, TxnDigest, TxnHeader, decode_txn, encode_txn
+
+DIGEST = TxnDigest(2, 7)
+OTHER_ACL = ((1, "ip", "10.0.0.1"), (31, "digest", "a:b"))
+
+
+def entry(zxid: int, type_: int, body: TxnBody, digest: TxnDigest | None = DIGEST) -> bytes:
+    return encode_txn(TxnHeader(0x5000, 1, zxid, 1000 + zxid, type_), body, digest)
+
+
+def create(path: bytes, *, ephemeral: bool = False, acl=OPEN_ACL, cversion: int = 1, data: bytes | None = b"x"):
+    return CreateTxn(path, data, acl, ephemeral, cversion)
+
+
+def state(tree: DataTree) -> object:
+    nodes = {
+        path: (node.data, node.stat, node.acl, node.owner, node.cversion, node.digest, list(node.children or ()))
+        for path, node in tree.nodes.items()
+    }
+    return nodes, tree.digest, tree.last_zxid, tree.ephemerals, tree.data_size, tree.acls.keys()
+
+
+def new_tree() -> DataTree:
+    return DataTree(OwnerRules(extended=True))
+
+
+def replay(payloads: list[bytes]) -> tuple[DataTree, int]:
+    """The tree after the entries, each the short way if it goes, and how many went."""
+    tree = new_tree()
+    frequent = FrequentTxns(tree)
+    short = 0
+    for payload in payloads:
+        if frequent.apply(payload) >= 0:
+            short += 1
+        else:
+            header, body, digest = decode_txn(payload)
+            tree.apply(header, body)
+            frequent.learn(header, body, digest)
+    return tree, short
+
+
+def long_way(payloads: list[bytes]) -> DataTree:
+    tree = new_tree()
+    for payload in payloads:
+        header, body, _ = decode_txn(payload)
+        tree.apply(header, body)
+    return tree
+
+
+@pytest.mark.parametrize("digest", [DIGEST, None])
+def test_plain_writes_go_the_short_way_once_their_acl_is_known(digest: TxnDigest | None) -> None:
+    payloads = [
+        entry(1, Op.CREATE, create(b"/a"), digest),
+        entry(2, Op.CREATE2, create(b"/b", cversion=2), digest),
+        entry(3, Op.CREATE, create(b"/a/e", ephemeral=True), digest),
+        entry(4, Op.SET_DATA, SetDataTxn(b"/a/e", b"new", 1), digest),
+        entry(5, Op.CREATE, create(b"/a/f", acl=OTHER_ACL, cversion=2), digest),
+        entry(6, Op.CREATE, create(b"/a/g", acl=OTHER_ACL, cversion=3), digest),
+    ]
+    tree, short = replay(payloads)
+    assert short == 4, "the first of each ACL list is taken apart"
+    assert state(tree) == state(long_way(payloads))
+
+
+def test_the_place_of_the_digest_is_told() -> None:
+    tree = new_tree()
+    frequent = FrequentTxns(tree)
+    first = entry(1, Op.CREATE, create(b"/a"))
+    assert frequent.apply(first) == -1
+    header, body, digest = decode_txn(first)
+    tree.apply(header, body)
+    frequent.learn(header, body, digest)
+    for payload in (entry(2, Op.CREATE, create(b"/b")), entry(3, Op.SET_DATA, SetDataTxn(b"/b", b"", 1))):
+        assert payload[frequent.apply(payload) :] == DIGEST.encode()
+    bare = entry(4, Op.SET_DATA, SetDataTxn(b"/b", b"", 2), None)
+    assert frequent.apply(bare) == len(bare)
+
+
+PATHS = st.sampled_from([b"/a", b"/b", b"/a/c", b"/a/c/d", b"/missing/x"])
+DATA = st.sampled_from([None, b"", b"some data"])
+BODIES = st.one_of(
+    st.builds(
+        lambda path, data, acl, ephemeral, cversion: (Op.CREATE, CreateTxn(path, data, acl, ephemeral, cversion)),
+        PATHS,
+        DATA,
+        st.sampled_from([OPEN_ACL, OTHER_ACL]),
+        st.booleans(),
+        st.integers(-1, 5),
+    ),
+    st.builds(
+        lambda path, data, version: (Op.SET_DATA, SetDataTxn(path, data, version)), PATHS, DATA, st.integers(0, 9)
+    ),
+    st.builds(lambda path: (Op.DELETE, DeleteTxn(path)), PATHS),
+)
+
+
+@given(st.lists(st.tuples(BODIES, st.sampled_from([DIGEST, None])), max_size=40))
+def test_both_ways_end_in_one_tree(steps: list[tuple[tuple[int, TxnBody], TxnDigest | None]]) -> None:
+    payloads = [entry(zxid, type_, body, digest) for zxid, ((type_, body), digest) in enumerate(steps, 1)]
+    assert state(replay(payloads)[0]) == state(long_way(payloads))
+
+
+@given(st.binary(max_size=120))
+def test_bytes_that_are_no_transaction_change_nothing(payload: bytes) -> None:
+    tree = new_tree()
+    before = state(tree)
+    assert FrequentTxns(tree).apply(payload) == -1
+    assert state(tree) == before
