@@ -24,7 +24,7 @@ class World:
         self.network = Network(self.loop, random.Random(1), chop=0.0)
         settings = {"data_dir": "/data", "client_port": 2181, "prealloc_kb": 64, "tick_time_ms": 500} | settings
         self.host = Host("10.0.0.1", self.loop, self.network, "test", Settings(**settings))
-        self.oracle = Oracle(LogTap(self.host.disk, "/data/version-2"))
+        self.oracle = Oracle(LogTap(self.host.disk, "/data/version-2"), self.loop.time)
         self.faults = Faults(self.loop, self.network, self.host, random.Random(1), interval=1.0, clean=True)
         self.failures = []
         self.refusals = []

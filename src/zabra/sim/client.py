@@ -205,7 +205,7 @@ class SimClient(asyncio.Protocol):
         self._loop.trace.add("client", self.name, "session", response.session_id, response.timeout_ms)
         oracle = self._oracle
         if response.session_id == 0:
-            oracle.session_refused(self.session_id, self._loop.time())
+            oracle.session_refused(self.session_id)
             self._session_over()
             self._drop()
             return

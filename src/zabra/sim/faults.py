@@ -11,6 +11,7 @@ from typing import Final
 from zabra.sim.host import Host
 from zabra.sim.loop import SimLoop
 from zabra.sim.network import Network
+from zabra.sim.noise import make_noise
 
 #: Calls that change the disk, and so can be the one at which a process dies or fails.
 _CHANGING: Final = frozenset({"pwrite", "sync", "sync_dir", "create", "rewrite", "rename", "unlink", "truncate"})
@@ -68,7 +69,7 @@ class Faults:
     def _strike(self) -> None:
         rng = self._rng
         names = ("kill", "power", "crash", "crash", "cut", "cut", "stall", "slow", "fail", "full", "readonly")
-        kind = rng.choice((*names, "stop", "jump", "client"))
+        kind = rng.choice((*names, "stop", "jump", "client", "deaf", "noise", "noise"))
         self.counts[kind] += 1
         self._loop.trace.add("fault", kind)
         now = self._loop.time()
@@ -97,6 +98,14 @@ class Faults:
         elif kind == "stop":
             if self._host.serving:
                 self._host.stop()
+        elif kind == "deaf":
+            ends = [end for end in self._network.ends if end.process is self._loop.world]
+            if ends:
+                end = rng.choice(ends)
+                end.pause_reading()
+                self._loop.call_later(rng.random() * 3, end.resume_reading)
+        elif kind == "noise":
+            make_noise(self._loop, rng)
         elif kind == "jump":
             self._host.clock.wall_offset_ms += rng.randrange(-5000, 5000)
         else:

@@ -96,7 +96,9 @@ def _entry_at(data: bytearray, at: int) -> bytes | None:
 class Oracle:
     """Knows every request sent and every entry logged. Raises Violation."""
 
-    def __init__(self, tap: LogTap, *, enforce_quota: bool = False) -> None:
+    def __init__(self, tap: LogTap, clock: Callable[[], float], *, enforce_quota: bool = False) -> None:
+        """``clock`` gives the virtual second."""
+        self._clock = clock
         self.model = Model()
         self.tap = tap
         self.logged: dict[int, Logged] = {}
@@ -206,7 +208,9 @@ class Oracle:
             ttl = node.owner & TTL_MS_MAX
             if node.owner >= 0 or (node.owner != CONTAINER_OWNER and header.time_ms - node.mtime < ttl):
                 raise Violation(f"0x{header.zxid:x}: {body.path!r} is swept before its time")
-        elif header.type not in (Op.CLOSE_SESSION, Op.ERROR):
+        elif header.type == Op.CLOSE_SESSION:
+            self._check_silence(header.session_id, "expires")
+        elif header.type != Op.ERROR:
             raise Violation(f"0x{header.zxid:x}: nobody asked for {header} {body}")
 
     # -- replies
@@ -229,12 +233,17 @@ class Oracle:
         if session_id not in self.model.sessions:
             raise Violation(f"session {session_id:x} was given out and is not in the log")
 
-    def session_refused(self, session_id: int, now: float) -> None:
+    def session_refused(self, session_id: int) -> None:
         """A client was told that its session is gone: it is, or it was silent for too long and is about to be."""
         self.catch_up()
-        sent_at, timeout_ms = self.touched.get(session_id, (0.0, 0))
-        if session_id in self.model.sessions and now - sent_at < timeout_ms / 1000:
-            raise Violation(f"session {session_id:x} is refused {now - sent_at:.3f} s after its last request")
+        if session_id in self.model.sessions:
+            self._check_silence(session_id, "is refused")
+
+    def _check_silence(self, session_id: int, what: str) -> None:
+        """A session may end by itself only when its client has said nothing for its whole timeout."""
+        silence = self._clock() - self.touched.get(session_id, (-1e9, 0))[0]
+        if silence < self.touched.get(session_id, (0.0, 0))[1] / 1000:
+            raise Violation(f"session {session_id:x} {what} {silence:.3f} s after its last request")
 
     def seen(self, zxid: int) -> None:
         """A client was told that the server is at ``zxid``."""

@@ -8,8 +8,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from zabra.config.model import Settings
+from zabra.config.model import FOUR_LETTER_WORDS, Settings
 from zabra.node import Server
+from zabra.pipeline import snapshots
 from zabra.sim.checkers import check_bounds, check_idle, check_quotas, check_tree
 from zabra.sim.client import SimClient
 from zabra.sim.faults import Faults
@@ -49,7 +50,7 @@ def draw_settings(rng: random.Random) -> Settings:
         client_port=2181,
         tick_time_ms=rng.choice((100, 500, 2000)),
         snap_count=rng.choice((10, 40, 200)),
-        prealloc_kb=rng.choice((0, 4, 16, 64)),
+        prealloc_kb=rng.choice((0, 4, 16, 64, 256)),
         txn_log_size_limit_kb=rng.choice((-1, -1, 8)),
         flush_delay_ms=rng.choice((0, 0, 0, 4)),
         max_batch_size=rng.choice((1000, 3)),
@@ -63,6 +64,7 @@ def draw_settings(rng: random.Random) -> Settings:
         container_max_never_used_interval_ms=rng.choice((0, 3000)),
         enforce_quota=rng.random() < 0.4,
         global_outstanding_limit=rng.choice((1000, 2)),
+        four_letter_whitelist=frozenset(FOUR_LETTER_WORDS),
     )
 
 
@@ -87,7 +89,9 @@ class Run:
         seconds = pause * min(rng.choice((50, 200)), 800 / depth)
         self.host = Host("10.0.0.1", self.loop, self.network, f"host {seed}", settings)
         self.oracle = Oracle(
-            LogTap(self.host.disk, f"{settings.data_log_dir}/version-2"), enforce_quota=settings.enforce_quota
+            LogTap(self.host.disk, f"{settings.data_log_dir}/version-2"),
+            self.loop.time,
+            enforce_quota=settings.enforce_quota,
         )
         self.faults = Faults(
             self.loop,
@@ -196,7 +200,10 @@ class Run:
         outcome = self.outcome
         gc_was_on = gc.isenabled()
         gc.disable()
+        nodes_per_turn = snapshots.NODES_PER_TURN
         try:
+            # Small enough that writes go on while a snapshot is taken.
+            vars(snapshots)["NODES_PER_TURN"] = self.rng.choice((1, 4, nodes_per_turn))
             self.host.boot()
             for _ in range(self.rng.randrange(1, 5)):
                 self._add_client()
@@ -206,6 +213,7 @@ class Run:
             self._heal()
         finally:
             self.host.kill(power=True)
+            vars(snapshots)["NODES_PER_TURN"] = nodes_per_turn
             if gc_was_on:
                 gc.enable()
             # The server freezes what it has loaded; here it must go with the run.
