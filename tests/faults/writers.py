@@ -23,6 +23,8 @@ from compat.servers import LOOPBACK
 TIMEOUT_MS: Final = 300_000
 #: Requests on their way for each writer.
 _WINDOW: Final = 32
+#: A fault that has not come after so many writes does not come.
+_WRITES_MAX: Final = 200_000
 NODE_EXISTS: Final = -110
 BAD_VERSION: Final = -103
 
@@ -167,11 +169,20 @@ class Writer:
     # -- talking
 
     def connect(self, port: int) -> None:
-        """Open the session, or find it again: acknowledged and not closed it must still be there."""
-        link = self.connection = socket.create_connection((LOOPBACK, port), 30)
-        link.sendall(jute.frame(jute.connect(session=self.session, password=self.password, timeout_ms=TIMEOUT_MS)))
-        length = struct.unpack(">i", _exactly(link, 4))[0]
-        answer = jute.decode_handshake(_exactly(link, length))
+        """Open the session, or find it again: acknowledged and not closed it must still be there.
+
+        Raises ConnectionError when the server leaves meanwhile.
+        """
+        request = jute.connect(session=self.session, password=self.password, timeout_ms=TIMEOUT_MS)
+        link = socket.create_connection((LOOPBACK, port), 30)
+        try:
+            link.sendall(jute.frame(request))
+            (length,) = struct.unpack(">i", _exactly(link, 4))
+            answer = jute.decode_handshake(_exactly(link, length))
+        except BaseException:
+            link.close()
+            raise
+        self.connection = link
         assert answer.session != 0, f"the session of {self.root} is gone"
         assert self.session in (0, answer.session)
         assert answer.password is not None
@@ -301,12 +312,27 @@ def _exactly(link: socket.socket, size: int) -> bytes:
 
 
 def write_until(writers: list[Writer], acknowledged: int, stop: Callable[[], None]) -> None:
-    """Let the writers write; once so many more are acknowledged call ``stop``, and take what still comes in."""
+    """Let connected writers write; once so many more are acknowledged call ``stop``, and take what still comes in."""
     try:
         _write_until(writers, sum(writer.acknowledged for writer in writers) + acknowledged, stop)
     finally:
         for writer in writers:
             writer.disconnect()
+
+
+def write_to_the_end(writers: list[Writer], port: int) -> None:
+    """Connect and write until the server leaves by itself."""
+    try:
+        for writer in writers:
+            writer.connect(port)
+    except ConnectionError:
+        pass
+    connected = [writer for writer in writers if writer.connection is not None]
+    write_until(connected, _WRITES_MAX, _nothing_happened)
+
+
+def _nothing_happened() -> None:
+    raise AssertionError("the server did not leave")
 
 
 def _write_until(writers: list[Writer], acknowledged: int, stop: Callable[[], None]) -> None:
@@ -328,5 +354,3 @@ def _write_until(writers: list[Writer], acknowledged: int, stop: Callable[[], No
             if not stopped and sum(writer.acknowledged for writer in writers) >= acknowledged:
                 stopped = True
                 stop()
-    if not stopped:
-        stop()

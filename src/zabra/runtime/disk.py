@@ -18,7 +18,7 @@ new_lock = threading.Lock
 
 
 class RealFile:
-    """A file descriptor."""
+    """A file descriptor. Errors name the path."""
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd = fd
@@ -26,35 +26,44 @@ class RealFile:
 
     def pread(self, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes at ``offset``; shorter only at end of file."""
-        data = os.pread(self._fd, size, offset)
-        if len(data) == size or not data:
-            return data
-        parts = [data]
-        got = len(data)
-        while got < size:
-            data = os.pread(self._fd, size - got, offset + got)
-            if not data:
-                break
-            parts.append(data)
-            got += len(data)
+        try:
+            data = os.pread(self._fd, size, offset)
+            if len(data) == size or not data:
+                return data
+            parts = [data]
+            got = len(data)
+            while got < size:
+                data = os.pread(self._fd, size - got, offset + got)
+                if not data:
+                    break
+                parts.append(data)
+                got += len(data)
+        except OSError as error:
+            raise self._named(error) from error
         return b"".join(parts)
 
     def pwrite(self, data: bytes, offset: int) -> None:
         """All of ``data`` at ``offset``."""
-        written = os.pwrite(self._fd, data, offset)
-        if written == len(data):
-            return
-        # A full disk may take a part first; the rest then tells why.
-        view = memoryview(data)
-        while written < len(data):
-            step = os.pwrite(self._fd, view[written:], offset + written)
-            if step == 0:
-                raise OSError(errno.EIO, "short write", self._path)
-            written += step
+        try:
+            written = os.pwrite(self._fd, data, offset)
+            if written == len(data):
+                return
+            # A full disk may take a part first; the rest then tells why.
+            view = memoryview(data)
+            while written < len(data):
+                step = os.pwrite(self._fd, view[written:], offset + written)
+                if step == 0:
+                    raise OSError(errno.EIO, "short write")
+                written += step
+        except OSError as error:
+            raise self._named(error) from error
 
     def sync(self) -> None:
         """``fdatasync``."""
-        _datasync(self._fd)
+        try:
+            _datasync(self._fd)
+        except OSError as error:
+            raise self._named(error) from error
 
     def size(self) -> int:
         """Bytes."""
@@ -62,13 +71,20 @@ class RealFile:
 
     def truncate(self, size: int) -> None:
         """Cut or extend with zeros."""
-        os.ftruncate(self._fd, size)
+        try:
+            os.ftruncate(self._fd, size)
+        except OSError as error:
+            raise self._named(error) from error
 
     def close(self) -> None:
         """Release the descriptor; a second call does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def _named(self, error: OSError) -> OSError:
+        """The error with the path, which calls on a descriptor do not know."""
+        return OSError(error.errno, error.strerror, self._path)
 
 
 class RealDisk:
@@ -140,5 +156,7 @@ class RealDisk:
         fd = os.open(path, os.O_RDONLY | _FLAGS)
         try:
             os.fsync(fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from error
         finally:
             os.close(fd)
