@@ -1,12 +1,10 @@
-"""What a server takes on at most: connections, new sessions per time, large requests, waiting requests.
+"""What a server takes on at most: connections, and new sessions per time.
 
 Every class is plain bookkeeping; time comes in as monotonic milliseconds, randomness through its port.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
 from typing import Final, Protocol
 
 from zabra.runtime.ports import Random
@@ -147,109 +145,3 @@ class ConnectionThrottle:
 
 def _positive(value: int, default: int) -> int:
     return value if value > 0 else default
-
-
-class LargeRequests:
-    """Bytes of large requests in flight: more than ``max_bytes`` of them together are refused.
-
-    A request is large above ``threshold`` bytes; a threshold of 0 or less is none. Source: ``ZooKeeperServer``.
-    """
-
-    def __init__(self, threshold: int, max_bytes: int) -> None:
-        self._threshold = threshold
-        self._max_bytes = max_bytes
-        #: Bytes of large requests in flight (``large_requests`` accounting).
-        self.bytes = 0
-        #: Large requests refused so far (``large_requests_rejected``).
-        self.rejected = 0
-
-    def is_large(self, length: int) -> bool:
-        """Whether a request of this many bytes is accounted for at all."""
-        return 0 < self._threshold < length
-
-    def may_receive(self, length: int) -> bool:
-        """Whether a frame of this length may still be read; ask when its length is known, before its bytes come."""
-        if not self.is_large(length) or self.bytes + length <= self._max_bytes:
-            return True
-        self.rejected += 1
-        return False
-
-    def admit(self, length: int) -> bool:
-        """Account for a request that was read, until :meth:`done`; or refuse it, then its connection is closed."""
-        if not self.may_receive(length):
-            return False
-        if self.is_large(length):
-            self.bytes += length
-        return True
-
-    def done(self, length: int) -> None:
-        """An admitted request was answered or dropped."""
-        if self.is_large(length):
-            self.bytes -= length
-            assert self.bytes >= 0
-
-
-def is_throttled_op(waited_ms: int, throttled_op_wait_time_ms: int) -> bool:
-    """Whether a request waited too long to be executed: answer THROTTLED_OP. A wait time of 0 switches it off."""
-    return 0 < throttled_op_wait_time_ms < waited_ms
-
-
-class Stale(Protocol):
-    """A waiting request that may have lost its sense."""
-
-    def is_stale(self, now_ms: int) -> bool:
-        """Its connection is closed, or (``request_stale_latency_check``) it waited past its session's timeout."""
-
-    def drop(self) -> None:
-        """Forget it and close its connection, so that nothing sent after it is served out of order."""
-
-
-class RequestThrottle:
-    """Requests that wait because ``max_requests`` are in progress already (``RequestThrottler``); 0 switches it off.
-
-    First come, first served. Bounded by what the connections may have outstanding: each stops being read at its limit.
-    ``stall_time_ms`` is how long the shell may sleep before it asks again although no request finished.
-    """
-
-    def __init__(self, max_requests: int, stall_time_ms: int, drop_stale: bool) -> None:
-        self.max_requests = max_requests
-        self.stall_time_ms = stall_time_ms
-        self._drop_stale = drop_stale
-        self._waiting: deque[tuple[Stale, int]] = deque()
-        #: Stale requests dropped so far (``stale_requests_dropped``).
-        self.dropped = 0
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def submit(self, request: Stale, now_ms: int) -> None:
-        """Queue a request; follow with :meth:`ready`."""
-        self._waiting.append((request, now_ms))
-
-    def ready(self, in_progress: int, now_ms: int) -> Iterator[tuple[Stale, int]]:
-        """The requests that may start now, each with the milliseconds it waited; stale ones are dropped on the way.
-
-        ``in_progress`` counts requests that were started and not yet answered.
-        """
-        waiting = self._waiting
-        while waiting:
-            request, since_ms = waiting[0]
-            if self.max_requests > 0:
-                if self._drop_stale and request.is_stale(now_ms):
-                    waiting.popleft()
-                    self.dropped += 1
-                    request.drop()
-                    continue
-                if in_progress >= self.max_requests:
-                    return
-            waiting.popleft()
-            in_progress += 1
-            yield request, now_ms - since_ms
-
-    def drain(self) -> int:
-        """Drop everything that waits, at shutdown; returns how many there were."""
-        dropped = len(self._waiting)
-        for request, _ in self._waiting:
-            request.drop()
-        self._waiting.clear()
-        return dropped

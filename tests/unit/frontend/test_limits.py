@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-import pytest
-
-from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle, LargeRequests, RequestThrottle, is_throttled_op
+from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle
 
 
 def test_connections_per_address() -> None:
@@ -136,93 +134,3 @@ def test_blue_relents_when_the_bucket_is_full() -> None:
         bucket.admit(renewal=False, now_ms=now_ms)
         chances.append(round(bucket.drop_chance, 6))
     assert chances == [0.2, 0.0, 0.0]
-
-
-def test_large_requests() -> None:
-    """Only requests above the threshold count, and together they stay below the limit."""
-    large = LargeRequests(100, 1000)
-    assert all(large.admit(100) for _ in range(100))
-    assert large.admit(600)
-    assert not large.may_receive(401)
-    assert not large.admit(401)
-    assert large.admit(400)
-    assert (large.bytes, large.rejected) == (1000, 2)
-    large.done(100)
-    large.done(600)
-    assert large.bytes == 400
-    assert large.admit(600)
-
-
-def test_large_requests_off() -> None:
-    """Thresholds of -1 and 0 mean that nothing is large."""
-    for threshold in (-1, 0):
-        large = LargeRequests(threshold, 0)
-        assert large.admit(10**9)
-        assert large.bytes == 0
-
-
-@pytest.mark.parametrize(
-    ("waited", "limit", "throttled"), [(10, 0, False), (10, 10, False), (11, 10, True), (0, -1, False)]
-)
-def test_throttled_op(waited: int, limit: int, throttled: bool) -> None:
-    """A request that waited longer than the limit is not executed."""
-    assert is_throttled_op(waited, limit) is throttled
-
-
-class Request:
-    """A request that goes stale when told."""
-
-    def __init__(self) -> None:
-        self.stale = False
-        self.dropped = False
-
-    def is_stale(self, now_ms: int) -> bool:
-        return self.stale
-
-    def drop(self) -> None:
-        self.dropped = True
-
-
-def test_throttle_off_lets_everything_through() -> None:
-    """Without a maximum nothing waits and nothing is dropped."""
-    waiting = RequestThrottle(0, 100, drop_stale=True)
-    request = Request()
-    request.stale = True
-    waiting.submit(request, 5)
-    assert list(waiting.ready(10**6, 7)) == [(request, 2)]
-    assert len(waiting) == 0
-
-
-def test_throttle_holds_back_in_order() -> None:
-    """Requests start in order while fewer than the maximum are in progress."""
-    waiting = RequestThrottle(2, 100, drop_stale=True)
-    requests = [Request() for _ in range(4)]
-    for now_ms, request in enumerate(requests):
-        waiting.submit(request, now_ms)
-    assert list(waiting.ready(0, 10)) == [(requests[0], 10), (requests[1], 9)]
-    assert list(waiting.ready(2, 20)) == []
-    assert list(waiting.ready(1, 30)) == [(requests[2], 28)]
-    assert len(waiting) == 1
-
-
-def test_throttle_drops_stale_requests() -> None:
-    """Stale requests at the head are dropped even while nothing may start, if that is switched on."""
-    for drop in (True, False):
-        waiting = RequestThrottle(1, 100, drop_stale=drop)
-        stale, fresh = Request(), Request()
-        stale.stale = True
-        waiting.submit(stale, 0)
-        waiting.submit(fresh, 0)
-        assert list(waiting.ready(1, 1)) == []
-        assert (stale.dropped, waiting.dropped, len(waiting)) == (drop, int(drop), 2 - drop)
-
-
-def test_drain() -> None:
-    """Shutdown drops whatever waits."""
-    waiting = RequestThrottle(1, 100, drop_stale=True)
-    requests = [Request(), Request()]
-    for request in requests:
-        waiting.submit(request, 0)
-    assert waiting.drain() == 2
-    assert all(request.dropped for request in requests)
-    assert len(waiting) == 0
