@@ -115,13 +115,17 @@ class Connection(asyncio.Protocol):
         self.timeout_ms = hub.settings.sessionless_cnxn_timeout_ms
         self.received = 0
         self.sent = 0
+        self.events = 0
         self._sent_noted = 0
         self.last_op = 0
         self.last_xid = -1
         self.last_zxid = -1
         self.latency_last_ms = 0
+        self._latency_min_ms = 0
         self.latency_max_ms = 0
         self.latency_total_ms = 0
+        #: Replies that took a millisecond or more.
+        self._late = 0
 
     # -- asyncio
 
@@ -198,9 +202,14 @@ class Connection(asyncio.Protocol):
         reading = not (self._blocked or self._paused or self._held)
         return reading + 4 * self._paused
 
+    @property
+    def latency_min_ms(self) -> int:
+        """The shortest time a reply took."""
+        return self._latency_min_ms if self._late and self._late >= self.sent else 0
+
     def reset_stats(self) -> None:
         """``crst``: counters start again."""
-        self.received = self.sent = self.last_op = 0
+        self.received = self.sent = self.events = self.last_op = self._sent_noted = self._late = 0
         self.latency_last_ms = self.latency_max_ms = self.latency_total_ms = 0
         self.last_xid = self.last_zxid = -1
 
@@ -301,7 +310,8 @@ class Connection(asyncio.Protocol):
                 break
         if reads or count:
             self.last_op = op
-            self.last_xid = xid
+            if xid >= 0:
+                self.last_xid = xid
             self.last_zxid = zxid
         if pos == size and reads < 64 and not count and not self._paused and out:
             self.received += reads
@@ -396,8 +406,14 @@ class Connection(asyncio.Protocol):
         if word == "stmk" and len(chunk) < 12:
             self._keep(chunk, 0, 12)
             return
-        self.hub.stats.settle()
+        stats = self.hub.stats
+        stats.settle()
+        stats.packets_received += 1
+        stats.metrics.bytes_received_count.value += 4
+        self.received += 1
+        self.state = CLOSING
         self.out.append(self.hub.four_letter(word, chunk[4:12]))
+        stats.packets_sent += 1
         self.close()
 
     def opened(self, session: Session, reply: bytes) -> None:
@@ -416,6 +432,9 @@ class Connection(asyncio.Protocol):
         """The createSession of this connection committed."""
         if self.state != CLOSED:
             self.hub.attach.finish(self, session)
+            self.last_op = Op.CREATE_SESSION
+            self.last_xid = 0
+            self.last_zxid = self.hub.tree.last_zxid
 
     # -- requests
 
@@ -476,6 +495,7 @@ class Connection(asyncio.Protocol):
         body = b""
         code = 0
         if op > _REFUSED:
+            hub.stats.metrics.readlatency.add_many(hub.turn_latency_ms, 1)
             try:
                 body = hub.reads.serve(self, op, frame, identities)
             except RequestError as error:
@@ -508,6 +528,7 @@ class Connection(asyncio.Protocol):
             return
         self.out.append(pack_reply(16 + len(body), xid, zxid, err) + body)
         self.sent += 1
+        self.last_zxid = zxid
         waiting = self._waiting
         waiting.popleft()
         if waiting and waiting[0] is not None:
@@ -548,7 +569,9 @@ class Connection(asyncio.Protocol):
                         continue
             self._read(op, xid, frame, identities)
         if reads:
-            self._count_replies(reads, self.hub.turn_latency_ms)
+            latency = self.hub.turn_latency_ms
+            self._count_replies(reads, latency)
+            self.hub.stats.metrics.readlatency.add_many(latency, reads)
 
     def session_closed(self, write: Write) -> None:
         """The closeSession that this client asked for committed: answer, then close."""
@@ -566,6 +589,7 @@ class Connection(asyncio.Protocol):
         if self.state == CLOSED:
             return
         self.out.append(event)
+        self.events += 1
         if not self.dirty:
             self.touch_dirty()
 
@@ -606,6 +630,9 @@ class Connection(asyncio.Protocol):
         """Most replies take less than a millisecond and change none of this."""
         self.latency_last_ms = latency_ms
         self.latency_total_ms += latency_ms * count
+        if not self._late or latency_ms < self._latency_min_ms:
+            self._latency_min_ms = latency_ms
+        self._late += count
         self.latency_max_ms = max(self.latency_max_ms, latency_ms)
 
     # -- the end

@@ -103,7 +103,7 @@ class Hub:
                 watcher.deliver(event)
                 told += 1
         self.stats.packets_sent += told
-        self.stats.metrics.watch_bytes.value += told * len(event)
+        self.stats.metrics.watch_bytes.value += told * (len(event) - 4)
         self._watch_counts[event_type].add(told)
 
     def need_end_turn(self) -> None:

@@ -60,7 +60,7 @@ def test_counts(server: Rig) -> None:
     server.run()
     metrics = server.stats.metrics
     assert server.stats.packets_sent - before == 3
-    assert metrics.watch_bytes.value == 3 * (4 + 16 + 12 + 2)
+    assert metrics.watch_bytes.value == 3 * (16 + 12 + 2)
     assert len(near.events()) == 2
     assert len(far.events()) == 1
 
