@@ -56,6 +56,7 @@ def test_no_acknowledged_write_is_lost(config: dict[str, str], tmp_path: Path) -
                 writer.connect(server.port)
             before = sum(writer.acknowledged for writer in writers)
             write_until(writers, rng.randrange(1, 2000), server.kill)
+            server.kill()
             acknowledged += sum(writer.acknowledged for writer in writers) - before
         server.start()
         with Client(server.port) as reader:
