@@ -149,9 +149,9 @@ class DataTree:
         return sum(map(len, self.ephemerals.values()))
 
     def descendant_count(self, path: bytes) -> int:
-        """Nodes below ``path`` (``getAllChildrenNumber``)."""
+        """Nodes below ``path`` (``getAllChildrenNumber``). Asked of the root's other name, stock counts "/" too."""
         if path in {b"", b"/"}:
-            return self.node_count - 2
+            return self.node_count - 2 + (not path)
         total = 0
         stack = [path]
         nodes = self.nodes

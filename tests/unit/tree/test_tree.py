@@ -207,6 +207,7 @@ def test_get_all_children_number_counts_descendants(tree: DataTree) -> None:
     assert tree.descendant_count(b"/a") == 2
     assert tree.descendant_count(b"/ab") == 0
     assert tree.descendant_count(b"/") == tree.node_count - 2
+    assert tree.descendant_count(b"") == tree.node_count - 1
 
 
 def test_the_digest_history_has_a_point_each_128_zxids_and_keeps_1024(tree: DataTree) -> None:
