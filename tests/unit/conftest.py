@@ -1,9 +1,14 @@
-"""Puts :mod:`rig` on the path of every unit test."""
+"""Puts :mod:`rig` and :mod:`memdisk` on the path of every unit test."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from rig import Client, Rig
+
+sys.path.append(str(Path(__file__).parent / "storage"))
 
 
 @pytest.fixture

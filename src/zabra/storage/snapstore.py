@@ -6,6 +6,7 @@ found (ZOOKEEPER-3082). The other name begins with ``tmp.``, which neither Apach
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
@@ -83,7 +84,8 @@ class Loaded(NamedTuple):
 class SnapshotWriter:
     """One snapshot being written, in a worker: ``write`` what a dump gives, then ``finish`` or ``abort``.
 
-    Every method may block and may raise ``OSError``; after that call ``abort``.
+    Every method may block and may raise ``OSError``; after that call ``abort``. What is called meanwhile does nothing
+    but raise: a snapshot that lacks a piece must never be shown.
     """
 
     def __init__(
@@ -102,17 +104,27 @@ class SnapshotWriter:
         self._size = 0
         self._synced = 0
         self._checksum = 1
+        self._broken = False
 
     def write(self, chunk: bytes) -> None:
         """Add bytes of the body: session count to end string."""
+        self._begin_step()
         if self._file is None:
             self._file = self._disk.open(self._temporary, create=True, write=True)
             self._file.truncate(0)
             self._put(HEADER)
         self._put(chunk)
+        self._broken = False
+
+    def _begin_step(self) -> None:
+        """Broken until the step has succeeded."""
+        if self._broken:
+            raise OSError(errno.EIO, "an earlier write failed", self._temporary)
+        self._broken = True
 
     def finish(self) -> str:
         """Seal, sync and show the snapshot; its file name."""
+        self._begin_step()
         file = self._file
         assert file is not None, "a snapshot has a body"
         self._put(seal(self._checksum))
