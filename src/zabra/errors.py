@@ -5,9 +5,8 @@
 2. :class:`ProtocolError` - a client or peer broke the protocol: close that connection, nothing else.
 3. :class:`ConfigError` - the configuration cannot be obeyed: the start is refused.
 4. :class:`DataError` - files that cannot be trusted or used: the start is refused, nothing deleted.
-5. :class:`FatalError` - disk or memory lost our trust while serving: stop, leave the process.
 
-Our own bugs are assertions.
+A disk that fails while serving stops the server (``Persist``), our own bugs are assertions.
 """
 
 from typing import Final
@@ -72,14 +71,6 @@ class DataError(ZabraError):
 
     ``exit_code`` is what the process ends with (``ExitCode`` in Apache: 3 for data directory trouble, 1 otherwise).
     """
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class FatalError(ZabraError):
-    """The server must stop serving and leave the process: a failed write or sync, an impossible transaction."""
 
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)

@@ -192,7 +192,7 @@ async def _serve(settings: Settings, name: str) -> int:
 
     server = Server(settings, real_runtime(), name=name)
     await server.start()
-    # A batch keeps some thousand objects for a moment; the usual 700 would have the collector look at each of them twice.
+    # A batch keeps some thousand objects for a moment; with the usual 700 the collector looks at each of them twice.
     gc.set_threshold(10_000, 10, 10)
     loop = asyncio.get_running_loop()
     stop_asked: asyncio.Future[None] = loop.create_future()

@@ -198,6 +198,7 @@ class Server:
                 db_autocreate=settings.db_autocreate,
                 digest_enabled=settings.digest_enabled,
                 on_progress=progress,
+                monotonic=self.runtime.clock.monotonic,
             )
 
         recovered = await self._in_worker(load)
@@ -206,6 +207,8 @@ class Server:
         milliseconds = int((self.runtime.clock.monotonic() - began) * 1000)
         metrics = self.stats.metrics
         metrics.dbinittime.add(milliseconds)
+        metrics.startup_snap_load_time.add(int(recovered.snapshot_seconds * 1000))
+        metrics.startup_txns_load_time.add(int(recovered.log_seconds * 1000))
         metrics.startup_txns_loaded.add(recovered.entries_replayed)
         metrics.digest_mismatches_count.add(recovered.digest_mismatches)
         _log.info(
@@ -282,6 +285,7 @@ class Server:
         self._reads = Reads(tree, self._rights, limit)
         self._chores = Chores(settings, self.pipeline, tree, runtime.clock, self.stats.metrics)
         tree.deliver = self.hub.deliver
+        tree.quotas.on_exceeded = self.stats.metrics.quota_exceeded_error_per_namespace.add
         self._gate.tree = tree
         # As in Apache a start leaves a snapshot of what it loaded; a fresh folder already has its first one.
         if recovered.created_snapshot is None:

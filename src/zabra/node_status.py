@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from zabra.admin.fourletter import DEFAULT_TRACE_MASK
 from zabra.admin.status import ConnectionStatus, Peer, StatusSource, WatchCounts, folder_size
 from zabra.config.model import Settings
 from zabra.frontend.connection import Connection
@@ -20,7 +21,7 @@ class NodeStatus(StatusSource):
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.trace_mask = 306
+        self.trace_mask = DEFAULT_TRACE_MASK
 
     @property
     def settings(self) -> Settings:

@@ -9,7 +9,6 @@ from typing import Final
 
 ROOT: Final = b"/"
 ZOOKEEPER: Final = b"/zookeeper"
-ZOOKEEPER_SUBTREE: Final = b"/zookeeper/"
 QUOTA: Final = b"/zookeeper/quota"
 CONFIG: Final = b"/zookeeper/config"
 

@@ -146,6 +146,8 @@ class Connection(asyncio.Protocol):
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.state < CLOSING:
+            self.hub.stats.metrics.connection_drop_count.add()
         if self in self.hub.connections:
             del self.hub.connections[self]
             self.hub.limits.release(self.peer[0])

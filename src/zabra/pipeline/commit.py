@@ -13,7 +13,7 @@ from zabra.consts import Op
 from zabra.pipeline.pending import Pending
 from zabra.pipeline.request import Change, Proposal, Requester, Write
 from zabra.sessions.tracker import SessionTracker
-from zabra.tree.tree import DataTree
+from zabra.tree.tree import DIGEST_LOG_INTERVAL, DataTree
 from zabra.wire.multi import encode_error_result, encode_multi_end, encode_result
 
 _pack_int: Final = Struct(">i").pack
@@ -57,7 +57,7 @@ class Commit:
             if changes[path][0] == zxid:
                 del changes[path]
             tree.last_zxid = zxid
-            if not zxid & 127:
+            if not zxid % DIGEST_LOG_INTERVAL:
                 tree.log_digest(zxid)
             conn.answer_write(xid, zxid, body, 0)
 

@@ -145,18 +145,28 @@ class Persist:
         self.flush()
 
     def _durable(self, writes: list[Proposal], seconds: float) -> None:
-        self._account(seconds, len(writes))
+        self._account(seconds, len(writes), self._monotonic() - self._in_flight_started)
         self.in_flight = []
         self._commit(writes, self._in_flight_started)
         if self._writer.needs_fill and not self._filling and not self._stopped:
             self._filling = True
             self._filler.submit(self._writer.fill_ahead, self._filled)
 
-    def _account(self, seconds: float, count: int) -> None:
+    def _account(self, seconds: float, count: int, waited: float) -> None:
+        """``count`` writes are on disk ``waited`` seconds after the first came; write and sync took ``seconds``."""
         average = self._sync_average = self._sync_average * 0.9 + seconds * 0.1
         self._inline = average < (INLINE_SYNC_MAX if self._inline else INLINE_SYNC_MAX / 2)
-        self._metrics.fsynctime.add(int(seconds * 1000))
-        self._metrics.sync_processor_batch_size.add(count)
+        metrics = self._metrics
+        milliseconds = int(seconds * 1000)
+        waited_ms = int(waited * 1000)
+        metrics.fsynctime.add(milliseconds)
+        metrics.sync_process_time.add(milliseconds)
+        metrics.sync_processor_queue_flush_time_ms.add(milliseconds)
+        metrics.sync_processor_batch_size.add(count)
+        metrics.sync_processor_queue_size.add(len(self.batch))
+        metrics.sync_processor_request_queued.value += count
+        metrics.sync_processor_queue_time_ms.add_many(max(waited_ms - milliseconds, 0), count)
+        metrics.sync_processor_queue_and_flush_time_ms.add_many(waited_ms, count)
         if seconds > self._sync_warning:
             self._stats.fsync_threshold_exceed_count += 1
             _log.warning("writing and syncing the transaction log took %d ms; the disk is slow", seconds * 1000)

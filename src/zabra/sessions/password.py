@@ -9,7 +9,6 @@ from __future__ import annotations
 import hmac
 from typing import Final
 
-PASSWORD_SIZE: Final = 16
 _SUPER_SECRET: Final = 0xB3415C00
 _MULTIPLIER: Final = 0x5DEECE66D
 _INCREMENT: Final = 0xB

@@ -20,7 +20,6 @@ from zabra.storage.logformat import (
     END_OF_ENTRY,
     ENTRY_HEAD,
     ENTRY_HEAD_SIZE,
-    ENTRY_OVERHEAD,
     HEADER,
     HEADER_SIZE,
     MAGIC,
@@ -161,7 +160,6 @@ class LogScan:
     def __init__(self, disk: Disk, paths: list[str], zxid: int, *, chunk_size: int = CHUNK) -> None:
         self.torn: TornTail | None = None
         self.unstarted: str | None = None
-        self.bytes_read = 0
         self._disk = disk
         self._paths = paths
         self._zxid = zxid
@@ -194,7 +192,6 @@ class LogScan:
                     if entry[0] >= zxid:
                         yield entry
                 self.torn = file.torn
-                self.bytes_read += file.end
             finally:
                 file.close()
 
@@ -277,8 +274,3 @@ def cut(disk: Disk, path: str, size: int) -> None:
         file.sync()
     finally:
         file.close()
-
-
-def entry_size(payload: bytes) -> int:
-    """Bytes that a payload takes in a log."""
-    return len(payload) + ENTRY_OVERHEAD

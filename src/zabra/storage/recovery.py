@@ -80,6 +80,9 @@ class Recovered:
     entries_replayed: int = 0
     entries_passed_over: int = 0
     digest_mismatches: int = 0
+    #: How long the snapshot took to load, and the log to replay.
+    snapshot_seconds: float = 0.0
+    log_seconds: float = 0.0
     #: Name of the first snapshot of a fresh folder.
     created_snapshot: str | None = None
     #: Messages for the operator: torn tails, removed empty logs.
@@ -136,17 +139,20 @@ def recover(
     db_autocreate: bool = True,
     digest_enabled: bool = True,
     on_progress: OnProgress = lambda stage, done, total: None,
+    monotonic: Callable[[], float] = lambda: 0.0,
 ) -> Recovered:
     """Load a fresh ``tree`` from the files. ``new_dump(sessions)`` dumps it, for the first snapshot of an empty folder.
 
     Raises :class:`DataError` where the files cannot be trusted, ``OSError`` where they cannot be read or written.
     """
+    began = monotonic()
     store.remove_temporaries()
     logs = LogFolder(disk, folders.logs)
     sessions: dict[int, int] = {}
     loaded = store.load_newest(tree, sessions, lambda done, total: on_progress("snapshot", done, total))
     may_vote = take_initialize_marker(disk, folders.data_log_dir, folders.data_dir) or db_autocreate
     found = Recovered(0, sessions, loaded)
+    found.snapshot_seconds = monotonic() - began
     if loaded is None:
         if not logs.files():
             return _begin_empty(found, store, tree, new_dump if may_vote else None, digest_enabled)
@@ -159,6 +165,7 @@ def recover(
     scan = replay.run()
     found.repairs += cut_torn_tail(disk, scan)
     _make_durable(disk, folders, scan)
+    found.log_seconds = monotonic() - began - found.snapshot_seconds
     found.last_zxid = tree.last_zxid
     found.digest_mismatches = tree.digest_mismatches
     return found

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from zabra.errors import Code, RequestError
@@ -130,15 +130,15 @@ class Quotas:
     While :attr:`active` is False no hook but :meth:`on_create` below /zookeeper need be called.
     """
 
-    __slots__ = ("_over", "active", "exceeded", "prefixes")
+    __slots__ = ("_over", "active", "on_exceeded", "prefixes")
 
     def __init__(self) -> None:
         #: Paths that have a quota, in order of creation.
         self.prefixes: dict[bytes, None] = {}
         #: Whether there is any quota.
         self.active = False
-        #: First path component -> writes refused there (metric ``quota_exceeded_error_per_namespace``).
-        self.exceeded: dict[str, int] = {}
+        #: Told the first path component of each write that is refused.
+        self.on_exceeded: Callable[[str], None] = lambda _: None
         #: (quota, "count" or "bytes") that is over its limit and was logged; a busy client would fill the log.
         self._over: dict[tuple[bytes, str], None] = {}
 
@@ -258,8 +258,7 @@ class Quotas:
             self._over[prefix, kind] = None
             _log.warning("quota exceeded: %s would have %s=%d, %s limit %d", text_of(prefix), kind, wanted, name, limit)
         if hard > -1:
-            namespace = text_of(path.split(b"/", 2)[1])
-            self.exceeded[namespace] = self.exceeded.get(namespace, 0) + 1
+            self.on_exceeded(text_of(path.split(b"/", 2)[1]))
             raise RequestError(Code.QUOTA_EXCEEDED, text_of(prefix))
 
 

@@ -311,7 +311,7 @@ class DataTree:
         The zxid moves only with a whole multi (ZOOKEEPER-3127).
         """
         self.last_zxid = zxid
-        if not zxid & 127:
+        if not zxid % DIGEST_LOG_INTERVAL:
             self.log_digest(zxid)
 
     def log_digest(self, zxid: int) -> None:
