@@ -69,6 +69,7 @@ class Attach:
             # Apache closes the older connection before it looks at the password.
             cast(Connection, session.owner).close()
         hub.stats.metrics.connection_revalidate_count.add()
+        hub.stats.packets_sent += 1  # of a new session, its commit counts the reply
         if (
             session is None
             or not is_password(session.id, request.password)

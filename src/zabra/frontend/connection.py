@@ -397,6 +397,7 @@ class Connection(asyncio.Protocol):
             self._keep(chunk, 0, end)
             return
         hub.stats.packets_received += 1
+        hub.stats.metrics.bytes_received_count.value += end
         self.received += 1
         self._keep(chunk, end, 1 << 62)
         self.state = OPENING
@@ -405,7 +406,7 @@ class Connection(asyncio.Protocol):
         hub.attach.connect(self, chunk[4:end])
 
     def _answer_word(self, word: str, chunk: bytes) -> None:
-        if word == "stmk" and len(chunk) < 12:
+        if word == "stmk" and len(chunk) < 12 and word in self.hub.settings.four_letter_whitelist:
             self._keep(chunk, 0, 12)
             return
         stats = self.hub.stats
@@ -426,7 +427,7 @@ class Connection(asyncio.Protocol):
         self.state = OPEN
         self._blocked = False
         self.out.append(reply)
-        self._count_replies(1, 0)
+        self.sent += 1
         self.touch_dirty()
         self.hub.call_soon(self.resume)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from struct import pack
 
+import pytest
 from rig import Client, Rig, create_body, set_body, watch_body
 
 from zabra.consts import Op
@@ -19,6 +20,18 @@ def test_a_renewed_session_has_no_request_yet(server: Rig) -> None:
     second = Client(server)
     assert second.connect(session_id=first.session_id, password=first.password)[1] == first.session_id
     assert (second.connection.last_op, second.connection.last_xid) == (0, -1)
+
+
+def test_a_connect_is_a_packet_each_way(server: Rig) -> None:
+    """Of a new session, a renewed and a refused one."""
+    stats = server.stats
+    first = server.client()
+    assert (stats.packets_received, stats.packets_sent, stats.latency_count) == (1, 1, 1)
+    assert stats.metrics.bytes_received_count.value == 49
+    Client(server).connect(session_id=first.session_id, password=first.password)
+    assert (stats.packets_received, stats.packets_sent) == (2, 2)
+    assert Client(server).connect(session_id=first.session_id, password=b"wrong") == (0, 0)
+    assert (stats.packets_received, stats.packets_sent, stats.latency_count) == (3, 3, 1)
 
 
 def test_pings_do_not_become_the_last_xid(client: Client) -> None:
@@ -92,3 +105,14 @@ def test_the_asking_connection_reads_no_more() -> None:
     word.send(b"cons")
     assert shown == [0]
     assert word.transport.written == b"answer"
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+def test_only_an_enabled_stmk_is_waited_for(enabled: bool) -> None:
+    """Eight bytes follow it; a refusal needs none."""
+    rig = Rig(four_letter_whitelist=frozenset({"stmk"} if enabled else ()))
+    word = Client(rig)
+    word.send(b"stmk")
+    assert word.transport.closed is not enabled
+    word.send(bytes(8))
+    assert word.transport.written == b"stmk!"
