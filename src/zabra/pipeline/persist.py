@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 #: Above this average a sync goes to the worker, in seconds; it comes back below half of it.
 INLINE_SYNC_MAX: Final = 0.002
+_UNWRITTEN: Final = "the transaction log could not be written"
 
 
 class Scheduler(Protocol):
@@ -124,7 +125,7 @@ class Persist:
         try:
             seconds = self._timed_write(taken)
         except OSError as error:
-            self._fail(error)
+            self.fail(_UNWRITTEN, error)
             return
         self._durable(writes, seconds)
 
@@ -138,7 +139,7 @@ class Persist:
         if self._stopped:
             return
         if error is not None:
-            self._fail(error)
+            self.fail(_UNWRITTEN, error)
             return
         assert seconds is not None
         self._durable(self.in_flight, seconds)
@@ -147,7 +148,11 @@ class Persist:
     def _durable(self, writes: list[Proposal], seconds: float) -> None:
         self._account(seconds, len(writes), self._monotonic() - self._in_flight_started)
         self.in_flight = []
-        self._commit(writes, self._in_flight_started)
+        try:
+            self._commit(writes, self._in_flight_started)
+        except Exception as error:
+            _log.exception("a committed transaction could not be applied")
+            self.fail("a committed transaction could not be applied", error)
         if self._writer.needs_fill and not self._filling and not self._stopped:
             self._filling = True
             self._filler.submit(self._writer.fill_ahead, self._filled)
@@ -174,11 +179,13 @@ class Persist:
     def _filled(self, _: object, error: BaseException | None) -> None:
         self._filling = False
         if error is not None and not self._stopped:
-            self._fail(error)
+            self.fail(_UNWRITTEN, error)
 
-    def _fail(self, error: BaseException) -> None:
-        self.stop()
-        self._fatal("the transaction log could not be written", error)
+    def fail(self, what: str, error: BaseException) -> None:
+        """Memory and disk may disagree: write nothing more, end the server."""
+        if not self._stopped:
+            self.stop()
+            self._fatal(what, error)
 
     def stop(self) -> None:
         """Write nothing more; what was not durable is never answered."""

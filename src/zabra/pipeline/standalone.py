@@ -44,7 +44,15 @@ class Pipeline:
             self.prep.single(conn, session, xid, op, frame)
 
     def stamp(self) -> None:
-        """Read the clock: the time of the transactions that follow."""
+        """Before a validation: read the clock for the transactions that follow.
+
+        A zxid that no proposal carries means that an earlier validation broke off half-way. What is pending cannot be
+        trusted then, and the log would have a gap: the server ends.
+        """
+        if self.prep.zxid - self.prep.tree.last_zxid != self.persist.outstanding:
+            error = AssertionError(f"zxid 0x{self.prep.zxid:x} was given out, but not proposed")
+            self.persist.fail("a request could not be validated", error)
+            raise error
         self.prep.now_ms = self._wall_ms()
 
     def create_session(self, conn: Requester, timeout_ms: int, now_ms: int) -> Session:

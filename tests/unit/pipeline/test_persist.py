@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from rig import Client, FakeClock, FakeLog, FakeScheduler, FakeWorker, Rig, create_body, set_body, watch_body
+from rig import (
+    Client,
+    FakeClock,
+    FakeLog,
+    FakeScheduler,
+    FakeWorker,
+    Rig,
+    create_body,
+    delete_body,
+    multi_body,
+    set_body,
+    watch_body,
+)
 
 from zabra.consts import Op
 from zabra.obs.metrics import Metrics
@@ -189,6 +201,42 @@ def test_slow_syncs_are_counted_and_said(caplog: pytest.LogCaptureFixture) -> No
     assert bench.stats.fsync_threshold_exceed_count == 1
     assert "the disk is slow" in caplog.text
     assert bench.stats.metrics.fsynctime.count == 1
+
+
+def test_a_transaction_that_cannot_be_applied_ends_the_server(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bug of ours: the log has it, the tree does not. A process that lived on would serve another history."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(client.rig.tree, "install_create", broken)
+    client.request(Op.CREATE, create_body("/a"))
+    assert client.rig.fatal == ["a committed transaction could not be applied"]
+    assert client.take() == []
+
+
+@pytest.mark.parametrize("op", [Op.CREATE, Op.MULTI, Op.DELETE])
+def test_a_validation_that_breaks_off_ends_the_server(client: Client, monkeypatch: pytest.MonkeyPatch, op: int) -> None:
+    """Before the next write: its zxid would leave a gap in the log, and nobody could start on that."""
+    bodies = {
+        Op.CREATE: create_body("/a"),
+        Op.MULTI: multi_body((Op.DELETE, delete_body("/a"))),
+        Op.DELETE: delete_body("/a"),
+    }
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("no such thing")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(client.rig.prep, "plan", broken)
+        patched.setattr(client.rig.hub, "create", lambda *_: False)
+        with pytest.raises(RuntimeError):
+            client.request(op, bodies[op])
+    assert client.rig.fatal == []
+    with pytest.raises(AssertionError, match="not proposed"):
+        client.rig.client()
+    assert client.rig.fatal == ["a request could not be validated"]
+    assert len(client.rig.log.durable) == 1
 
 
 def test_no_write_is_acknowledged_that_is_not_on_disk(client: Client) -> None:
