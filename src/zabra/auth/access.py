@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from zabra.auth.provider import AccessContext
 from zabra.auth.registry import AuthSettings, Registry
-from zabra.consts import Perm
 from zabra.errors import Code, ConfigError, RequestError
 from zabra.wire.records_data import Acl, AclEntry, Identity
 
@@ -92,13 +91,6 @@ def mask_digests(acl: Acl) -> Acl:
         else (perms, scheme, acl_id)
         for perms, scheme, acl_id in acl
     )  # fmt: skip
-
-
-def visible_acl(
-    acl: Acl, identities: Sequence[Identity], registry: Registry, skip_acl: bool = False, path: bytes = b""
-) -> Acl:
-    """What getACL shows a caller that may see the ACL at all."""
-    return acl if check(acl, Perm.ADMIN, identities, registry, skip_acl, path) else mask_digests(acl)
 
 
 def who_am_i(identities: Sequence[Identity], registry: Registry) -> tuple[tuple[str, str], ...]:

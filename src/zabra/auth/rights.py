@@ -16,12 +16,14 @@ class Rights:
         self.registry = registry
         self._skip_acl = skip_acl
 
-    def permits(self, acl: Acl, perm: int, identities: Sequence[Identity]) -> bool:
-        """Whether someone with ``identities`` has one of the ``perm`` bits."""
+    def permits(
+        self, acl: Acl, perm: int, identities: Sequence[Identity], path: bytes, new_acl: Acl | None = None
+    ) -> bool:
+        """Whether someone with ``identities`` has one of the ``perm`` bits, for a request about ``path``."""
         first = acl[0] if acl else None
         if first is not None and first[0] & perm and first[1] == "world" and first[2] == "anyone":
             return True
-        return check(acl, perm, identities, self.registry, self._skip_acl)
+        return check(acl, perm, identities, self.registry, self._skip_acl, path, new_acl)
 
     def canonical(self, acl: RawAcl | None, identities: Sequence[Identity]) -> Acl:
         """The list as it is stored; raises ``RequestError(INVALID_ACL)``."""

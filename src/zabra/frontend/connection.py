@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
                         path = chunk[start:stop]
                         node = nodes.get(path)
                         if node is not None and (
-                            node.acl is OPEN_ACL or hub.access.permits(node.acl, Perm.READ, self.identities)
+                            node.acl is OPEN_ACL or hub.access.permits(node.acl, Perm.READ, self.identities, path)
                         ):
                             if chunk[stop]:
                                 tree.watches.data.add(path, self, ONE_SHOT)

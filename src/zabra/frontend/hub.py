@@ -99,7 +99,7 @@ class Hub:
         event = encode_event(event_type, path, zxid)
         told = 0
         for watcher in cast("Iterable[Connection]", watchers):
-            if acl is OPEN_ACL or self.access.permits(acl, Perm.READ, watcher.identities):
+            if acl is OPEN_ACL or self.access.permits(acl, Perm.READ, watcher.identities, path):
                 watcher.deliver(event)
                 told += 1
         self.stats.packets_sent += told

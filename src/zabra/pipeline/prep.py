@@ -121,7 +121,7 @@ class Prep:
         node = pending.nodes.get(path) if change is None else change[1]
         if node is None or self.enforce_quota:
             return False
-        if node.acl is not OPEN_ACL and not self.access.permits(node.acl, Perm.WRITE, conn.identities):
+        if node.acl is not OPEN_ACL and not self.access.permits(node.acl, Perm.WRITE, conn.identities, path):
             return False
         expected = _unpack_int(chunk, tail)[0]
         version = _unpack_int(node.stat, 32)[0]
@@ -215,7 +215,7 @@ class Prep:
         node = self.pending.get(path)
         if node is None:
             raise RequestError(Code.NO_NODE if paths.is_valid(path) else Code.BAD_ARGUMENTS)
-        if not self.access.permits(node.acl, Perm.WRITE, identities):
+        if not self.access.permits(node.acl, Perm.WRITE, identities, path):
             raise RequestError(Code.NO_AUTH)
         if self.enforce_quota:
             self.tree.quotas.check_set(self.tree, path, node.data, request.data)
@@ -230,7 +230,7 @@ class Prep:
             raise RequestError(Code.BAD_ARGUMENTS)
         acl = self.access.canonical(request.acl, identities)
         node = self._existing(path)
-        if not self.access.permits(node.acl, Perm.ADMIN, identities):
+        if not self.access.permits(node.acl, Perm.ADMIN, identities, path, acl):
             raise RequestError(Code.NO_AUTH)
         aversion = _next_version(node.aversion, request.version)
         new = after_set_acl(node, path, acl, aversion)
@@ -242,7 +242,7 @@ class Prep:
         if path is None or not paths.is_valid(path):
             raise RequestError(Code.BAD_ARGUMENTS)
         node = self._existing(path)
-        if not self.access.permits(node.acl, Perm.READ, identities):
+        if not self.access.permits(node.acl, Perm.READ, identities, path):
             raise RequestError(Code.NO_AUTH)
         version = _next_version(node.version, request.version)
         write.changes = (*write.changes, Change(Op.CHECK, path))
@@ -254,7 +254,7 @@ class Prep:
             raise RequestError(Code.MARSHALLING_ERROR, "null path")
         parent_path = _deletable(path)
         parent = self._existing(parent_path)
-        if not self.access.permits(parent.acl, Perm.DELETE, identities):
+        if not self.access.permits(parent.acl, Perm.DELETE, identities, path):
             raise RequestError(Code.NO_AUTH)
         node = self._existing(path)
         _next_version(node.version, request.version)

@@ -163,7 +163,7 @@ def _plan(
     parent = pending.nodes.get(parent_path) if change is None else change[1]
     if parent is None:
         raise RequestError(Code.NO_NODE)
-    if parent.acl is not OPEN_ACL and not prep.access.permits(parent.acl, Perm.CREATE, identities):
+    if parent.acl is not OPEN_ACL and not prep.access.permits(parent.acl, Perm.CREATE, identities, path, acl):
         raise RequestError(Code.NO_AUTH)
     cversion = parent.cversion
     if flags in _SEQUENTIAL:

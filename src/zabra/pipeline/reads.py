@@ -89,7 +89,7 @@ class Reads:
         node = self.tree.lookup(path)
         if node is None:
             raise RequestError(Code.NO_NODE)
-        if not self.access.permits(node.acl, perm, identities):
+        if not self.access.permits(node.acl, perm, identities, path):
             raise RequestError(Code.NO_AUTH)
         return node
 
@@ -101,7 +101,7 @@ class Reads:
         if b"\0" in path:
             raise RequestError(Code.BAD_ARGUMENTS)
         node = self.tree.lookup(path)
-        if node is not None and not self.access.permits(node.acl, Perm.READ, identities):
+        if node is not None and not self.access.permits(node.acl, Perm.READ, identities, path):
             raise RequestError(Code.NO_AUTH)
         if request.watch:
             self.tree.watches.data.add(path, conn, ONE_SHOT)
@@ -123,7 +123,7 @@ class Reads:
         request = GetAclRequest.decode(reader)
         node = self._readable(request.path, identities, Perm.READ | Perm.ADMIN)
         acl = node.acl
-        if not self.access.permits(acl, Perm.ADMIN, identities):
+        if not self.access.permits(acl, Perm.ADMIN, identities, request.path or b""):
             acl = mask_digests(acl)
         return encode_acl(acl) + node.stat
 

@@ -10,7 +10,6 @@ from zabra.auth.access import (
     canonical,
     check,
     mask_digests,
-    visible_acl,
     who_am_i,
     with_identities,
 )
@@ -133,16 +132,6 @@ def test_mask_digests() -> None:
         (31, "digest", "nocolon"),
         (31, "ip", "::1"),
     )
-
-
-def test_visible_acl() -> None:
-    """ADMIN, super and switched-off checks see the hashes; a mere reader does not."""
-    acl = ((31, *ANN), (1, "world", "anyone"))
-    hidden = ((31, "digest", "ann:x"), (1, "world", "anyone"))
-    assert visible_acl(acl, (IP,), REGISTRY) == hidden
-    assert visible_acl(acl, (IP, ANN), REGISTRY) == acl
-    assert visible_acl(acl, (IP, SUPER), REGISTRY) == acl
-    assert visible_acl(acl, (IP,), REGISTRY, skip_acl=True) == acl
 
 
 def test_who_am_i() -> None:

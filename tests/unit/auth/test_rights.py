@@ -18,17 +18,17 @@ MINE = ((Perm.ALL, *ANN),)
 def test_permits() -> None:
     """Everyone where the ACL says so, its owner, and nobody else."""
     rights = Rights(REGISTRY)
-    assert rights.permits(((Perm.ALL, "world", "anyone"),), Perm.WRITE, ())
-    assert rights.permits((), Perm.WRITE, ())
-    assert rights.permits(MINE, Perm.WRITE, (ANN,))
-    assert not rights.permits(MINE, Perm.WRITE, ())
-    assert not rights.permits(((Perm.READ, "world", "anyone"),), Perm.WRITE, (ANN,))
+    assert rights.permits(((Perm.ALL, "world", "anyone"),), Perm.WRITE, (), b"/a")
+    assert rights.permits((), Perm.WRITE, (), b"/a")
+    assert rights.permits(MINE, Perm.WRITE, (ANN,), b"/a")
+    assert not rights.permits(MINE, Perm.WRITE, (), b"/a")
+    assert not rights.permits(((Perm.READ, "world", "anyone"),), Perm.WRITE, (ANN,), b"/a")
 
 
 def test_skip_acl() -> None:
     """With checks off everyone may do everything, yet what is stored must be valid."""
     rights = Rights(REGISTRY, skip_acl=True)
-    assert rights.permits(MINE, Perm.WRITE, ())
+    assert rights.permits(MINE, Perm.WRITE, (), b"/a")
     with pytest.raises(RequestError) as refused:
         rights.canonical(None, ())
     assert refused.value.code == Code.INVALID_ACL
