@@ -244,8 +244,6 @@ def cut_torn_tail(disk: Disk, scan: LogScan) -> list[str]:
             f"{torn.path}: offset {torn.offset}: cut off {len(remains)} bytes of a write that a crash interrupted; "
             f"nobody was told it was done; the bytes are kept in {aside}"
         )
-    for message in done:
-        _log.warning("%s", message)
     return done
 
 
