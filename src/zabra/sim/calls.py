@@ -18,8 +18,10 @@ from zabra.wire.records_proto import (
     DeleteRequest,
     ExistsRequest,
     GetAclRequest,
+    GetAllChildrenNumberRequest,
     GetChildrenRequest,
     GetDataRequest,
+    GetEphemeralsRequest,
     RemoveWatchesRequest,
     SetAclRequest,
     SetDataRequest,
@@ -82,6 +84,12 @@ class Call:
             return GetChildrenRequest(self.path, self.watch).encode()
         if op == Op.GET_ACL:
             return GetAclRequest(self.path).encode()
+        if op == Op.GET_EPHEMERALS:
+            return GetEphemeralsRequest(self.path).encode()
+        if op == Op.GET_ALL_CHILDREN_NUMBER:
+            return GetAllChildrenNumberRequest(self.path).encode()
+        if op == Op.MULTI_READ:
+            return b"".join(encode_operation(sub.op, sub._read()) for sub in self.subs) + encode_multi_end()
         if op == Op.SYNC:
             return SyncRequest(self.path).encode()
         if op == Op.ADD_WATCH:
@@ -102,8 +110,13 @@ class Call:
             return SetDataRequest(self.path, self.data, self.version)
         return CheckVersionRequest(self.path, self.version)
 
+    def _read(self) -> GetDataRequest | GetChildrenRequest:
+        if self.op == Op.GET_DATA:
+            return GetDataRequest(self.path, self.watch)
+        return GetChildrenRequest(self.path, self.watch)
+
     def __str__(self) -> str:
         path = self.path.decode("utf-8", "backslashreplace")
-        if self.op == Op.MULTI:
-            return f"{self.xid}:multi({', '.join(map(str, self.subs))})"
+        if self.subs:
+            return f"{self.xid}:multi{self.op}({', '.join(map(str, self.subs))})"
         return f"{self.xid}:op{self.op} {path} v{self.version} f{self.flags}{' watch' if self.watch else ''}"

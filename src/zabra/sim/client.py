@@ -24,7 +24,10 @@ from zabra.wire.records_data import Identity
 from zabra.wire.records_proto import AuthPacket, ConnectResponse, SetWatches2, WatcherEvent
 
 _REPLY: Final = Struct(">iqi")
-_READS: Final = (Op.GET_DATA, Op.EXISTS, Op.GET_CHILDREN, Op.GET_CHILDREN2, Op.GET_ACL)
+_READS: Final = (
+    *(Op.GET_DATA, Op.EXISTS, Op.GET_CHILDREN, Op.GET_CHILDREN2, Op.GET_ACL),
+    *(Op.GET_EPHEMERALS, Op.GET_ALL_CHILDREN_NUMBER, Op.MULTI_READ),
+)
 
 DOWN: Final = "down"
 DIALING: Final = "dialing"
@@ -68,6 +71,8 @@ class SimClient(asyncio.Protocol):
         self._oracle = oracle
         self._fail = fail
         self._wanted_timeout_ms = timeout_ms
+        #: A client from before 3.4 sends no readOnly byte and is sent none.
+        self._is_old = rng.random() < 0.2
         self._auth = auth
         self._port = port
         self._password = bytes(16)
@@ -118,7 +123,7 @@ class SimClient(asyncio.Protocol):
         self._frames = FrameBuffer(1 << 24)
         self._heard_at = self._sent_at = self._loop.time()
         request = ConnectRequest(
-            0, self._last_zxid, self._wanted_timeout_ms, self.session_id, self._password, False, True
+            0, self._last_zxid, self._wanted_timeout_ms, self.session_id, self._password, False, not self._is_old
         )
         self._transport.write(encode_connect(request))
         self._later(self.timeout_ms / 3000, self._tick)
@@ -172,6 +177,7 @@ class SimClient(asyncio.Protocol):
         self._send(call, self._xid)
         if call.op == Op.CLOSE_SESSION:
             self.state = ENDING
+            self._oracle.closing.add(self.session_id)
 
     def _send(self, call: Call, xid: int) -> None:
         call.xid = xid
@@ -201,7 +207,9 @@ class SimClient(asyncio.Protocol):
             self._fail(f"{self.name}: {violation}")
 
     def _greeted(self, frame: bytes) -> None:
-        response = ConnectResponse.decode(Reader(frame))
+        if len(frame) != (36 if self._is_old else 37):
+            raise Violation(f"a connect response of {len(frame)} bytes")
+        response = ConnectResponse.decode(Reader(frame + b"\0" if self._is_old else frame))
         self._loop.trace.add("client", self.name, "session", response.session_id, response.timeout_ms)
         oracle = self._oracle
         if response.session_id == 0:

@@ -186,6 +186,13 @@ def multi_reply(parts: list[tuple[int, bytes]], codes: list[int]) -> bytes:
 def read_reply(model: Model, call: Call, zxid: int) -> bytes:
     """The body of the reply to a read served at ``zxid``; children in sorted order. Raises Refused."""
     path = call.path
+    if call.op == Op.MULTI_READ:
+        return _multi_read_reply(model, call, zxid)
+    if call.op == Op.GET_EPHEMERALS:
+        own = [
+            other for other, node in model.nodes_at(zxid) if node.owner == call.session_id and other.startswith(path)
+        ]
+        return _INT.pack(len(own)) + b"".join(map(_buffer, sorted(own)))
     node = model.node_at(path, zxid)
     if node is None:
         raise Refused(Code.NO_NODE)
@@ -195,6 +202,9 @@ def read_reply(model: Model, call: Call, zxid: int) -> bytes:
         acl = node.acl if may(node.acl, Perm.ADMIN, call.identities) else _masked(node.acl)
         return encode_acl(acl) + node.stat(len(names))
     _need(node, Perm.READ, call.identities)
+    if call.op == Op.GET_ALL_CHILDREN_NUMBER:
+        prefix = path.rstrip(b"/") + b"/"
+        return _INT.pack(sum(other.startswith(prefix) and other != prefix for other, _ in model.nodes_at(zxid)))
     stat = node.stat(len(names))
     if call.op == Op.EXISTS:
         return stat
@@ -204,13 +214,24 @@ def read_reply(model: Model, call: Call, zxid: int) -> bytes:
     return listed + stat if call.op == Op.GET_CHILDREN2 else listed
 
 
+def _multi_read_reply(model: Model, call: Call, zxid: int) -> bytes:
+    parts = b""
+    for sub in call.subs:
+        sub.identities = call.identities
+        try:
+            parts += encode_result(sub.op, read_reply(model, sub, zxid))
+        except Refused as refused:
+            parts += encode_error_result(refused.code)
+    return parts + encode_multi_end()
+
+
 def _masked(acl: Acl) -> Acl:
     return tuple((perms, scheme, id_.split(":")[0] + ":x" if scheme == "digest" else id_) for perms, scheme, id_ in acl)
 
 
 def sorted_children(op: int, body: bytes) -> bytes:
-    """A reply with its children sorted: their order is the server's own affair."""
-    if op not in (Op.GET_CHILDREN, Op.GET_CHILDREN2):
+    """A reply with its list of names sorted: their order is the server's own affair."""
+    if op not in (Op.GET_CHILDREN, Op.GET_CHILDREN2, Op.GET_EPHEMERALS):
         return body
     (count,) = _INT.unpack_from(body)
     at = 4

@@ -170,9 +170,10 @@ class Model:
         """The tree digest as of ``zxid``."""
         return self._digest_history.at(zxid) or 0
 
-    def paths_at(self, zxid: int) -> list[bytes]:
-        """Every path that exists as of ``zxid``."""
-        return [path for path, history in self._node_history.items() if history.at(zxid) is not None]
+    def nodes_at(self, zxid: int) -> list[tuple[bytes, ModelNode]]:
+        """Every node as of ``zxid``."""
+        found = [(path, history.at(zxid)) for path, history in self._node_history.items()]
+        return [(path, node) for path, node in found if node is not None]
 
     def position(self, zxid: int) -> int:
         """How many changes there are up to ``zxid``."""

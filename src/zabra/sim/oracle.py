@@ -75,6 +75,16 @@ class LogTap:
                 self._offset += _ENTRY.size + len(payload) + 1
         return found
 
+    def check_tails(self) -> None:
+        """Behind the last entry of each file is nothing: what a crash left there was cut off, Apache can read on."""
+        for path in self.files():
+            data = self._disk.names[path].data
+            at = _FILE_HEADER
+            while (payload := _entry_at(data, at)) is not None:
+                at += _ENTRY.size + len(payload) + 1
+            if any(data[at:]):
+                raise Violation(f"{path} has the remains of a write at {at}")
+
 
 def _entry_at(data: bytearray, at: int) -> bytes | None:
     """The payload of a whole entry, or None."""
@@ -111,6 +121,8 @@ class Oracle:
         self._seen: dict[tuple[int, int], int] = {}
         #: Sessions that clients were told of -> when the last request that was answered had been sent, and timeout ms.
         self.touched: dict[int, tuple[float, int]] = {}
+        #: Sessions whose client has asked for their end.
+        self.closing: set[int] = set()
         self.acked_writes = 0
         self.reads = 0
 
@@ -241,6 +253,8 @@ class Oracle:
 
     def _check_silence(self, session_id: int, what: str) -> None:
         """A session may end by itself only when its client has said nothing for its whole timeout."""
+        if session_id in self.closing:
+            return
         silence = self._clock() - self.touched.get(session_id, (-1e9, 0))[0]
         if silence < self.touched.get(session_id, (0.0, 0))[1] / 1000:
             raise Violation(f"session {session_id:x} {what} {silence:.3f} s after its last request")
@@ -278,6 +292,7 @@ class Oracle:
             entry = self.logged.pop(lost)
             self._seen.pop((entry.header.session_id, entry.header.cxid), None)
         self.model.rollback(zxid)
+        self.tap.check_tails()
         self.tap.restart()
         self.catch_up()
         if self.model.zxid != zxid:

@@ -259,6 +259,10 @@ class Run:
             if not self._failed() and self._server().pipeline.outstanding:
                 self._run_for(0.01)
         self._checked(self._quiet)
+        if self.rng.random() < 0.03:
+            # Time enough for a purge by the clock.
+            self._run_for(4000.0)
+            self._checked(self._quiet)
         for workload in self.workloads:
             workload.client.stop()
         self._run_for((max(timeouts) + 2 * self.host.settings.tick_time_ms) / 1000 + 5)

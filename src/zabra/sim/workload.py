@@ -110,6 +110,13 @@ class Workload:
             return Call(Op.REMOVE_WATCHES, self._path(), mode=3)
         if kind < 0.97:
             return Call(Op.CLOSE_SESSION)
+        if kind < 0.98:
+            return Call(Op.GET_EPHEMERALS, rng.choice((b"/", *_TOPS)))
+        if kind < 0.985:
+            return Call(Op.GET_ALL_CHILDREN_NUMBER, self._path())
+        if kind < 0.99:
+            # getData only: the order of children is the server's own affair.
+            return Call(Op.MULTI_READ, subs=tuple(Call(Op.GET_DATA, self._own_path()) for _ in range(rng.randrange(4))))
         return Call(Op.SYNC, self._path())
 
     def _path(self) -> bytes:

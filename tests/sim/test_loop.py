@@ -1,0 +1,151 @@
+"""The virtual-time loop: order, time, processes that die."""
+
+import asyncio
+
+import pytest
+
+from zabra.sim.loop import Process, SimulatedCrash, new_loop
+from zabra.sim.trace import Trace
+
+
+@pytest.fixture
+def loop():
+    return new_loop(Trace(), turn_cost=0.0)
+
+
+def test_calls_run_in_the_order_they_were_scheduled(loop):
+    seen = []
+    loop.call_soon(seen.append, 1)
+    loop.call_later(0.0, seen.append, 3)
+    loop.call_soon(seen.append, 2)
+    loop.run_until(1.0)
+    assert seen == [1, 2, 3]
+
+
+def test_timers_of_one_moment_run_in_the_order_they_were_made(loop):
+    seen = []
+    for number in range(20):
+        loop.call_at(5.0, seen.append, number)
+    loop.call_at(4.0, seen.append, "first")
+    loop.run_until(10.0)
+    assert seen == ["first", *range(20)]
+
+
+def test_an_idle_hour_costs_nothing_and_passes(loop):
+    when = []
+    loop.call_later(3600.0, lambda: when.append(loop.time()))
+    loop.run_until(4000.0)
+    assert when == [3600.0]
+    assert loop.time() == 4000.0
+
+
+def test_what_is_later_than_the_deadline_waits(loop):
+    seen = []
+    loop.call_later(2.0, seen.append, 1)
+    loop.run_until(1.0)
+    assert seen == []
+    loop.run_until(2.0)
+    assert seen == [1]
+
+
+def test_a_turn_costs_time_so_that_timers_get_between_the_turns_of_long_work():
+    loop = new_loop(Trace(), turn_cost=0.001)
+    seen = []
+
+    def work(left):
+        seen.append(left)
+        if left:
+            loop.call_soon(work, left - 1)
+
+    loop.call_soon(work, 3)
+    loop.call_later(0.0015, seen.append, "timer")
+    loop.run_until(1.0)
+    assert seen == [3, 2, 1, "timer", 0]
+
+
+def test_a_cancelled_call_never_runs(loop):
+    seen = []
+    loop.call_later(1.0, seen.append, 1).cancel()
+    handle = loop.call_soon(seen.append, 2)
+    handle.cancel()
+    loop.run_until(2.0)
+    assert seen == []
+    assert handle.cancelled()
+
+
+def test_tasks_and_futures_work(loop):
+    future = loop.create_future()
+
+    async def wait():
+        return await future + 1
+
+    task = loop.create_task(wait())
+    loop.call_later(1.0, future.set_result, 1)
+    loop.run_until(2.0)
+    assert task.result() == 2
+
+
+def test_nothing_of_a_dead_process_runs(loop):
+    process = Process("server")
+    seen = []
+
+    async def sleeper():
+        await asyncio.sleep(2)
+        seen.append("task")
+
+    def begin():
+        loop.call_later(2.0, seen.append, "timer")
+        loop.create_task(sleeper())
+
+    loop.run_as(process, begin)
+    loop.run_until(1.0)
+    process.alive = False
+    loop.run_until(5.0)
+    assert seen == []
+
+
+def test_a_crash_in_the_middle_of_a_call_ends_there_and_the_world_goes_on(loop):
+    process = Process("server")
+    seen = []
+
+    def crash():
+        process.alive = False
+        process.check()
+
+    loop.run_as(process, loop.call_soon, crash)
+    loop.call_soon(seen.append, 1)
+    loop.run_until(1.0)
+    assert seen == [1]
+    assert loop.errors == []
+
+
+def test_handles_belong_to_whoever_schedules_them(loop):
+    process = Process("server")
+    owners = []
+
+    def note(more):
+        owners.append(loop.process.name)
+        if more:
+            loop.call_soon(note, more - 1)
+            loop.call_later(0.1, note, 0)
+
+    loop.run_as(process, loop.call_soon, note, 2)
+    loop.call_soon(note, 0)
+    loop.run_until(1.0)
+    assert owners == ["server", "world", *["server"] * 4]
+
+
+def test_an_exception_is_kept_and_a_crash_is_none(loop):
+    loop.call_soon(lambda: 1 / 0)
+    loop.call_exception_handler({"message": "", "exception": SimulatedCrash("x")})
+    loop.run_until(1.0)
+    assert len(loop.errors) == 1
+    assert "ZeroDivisionError" in loop.errors[0]
+
+
+def test_blocking_work_delays_everything(loop):
+    when = []
+    loop.call_soon(loop.block, 3.0)
+    loop.call_later(1.0, lambda: when.append(loop.time()))
+    loop.run_until(10.0)
+    assert when == [3.0]

@@ -1,0 +1,89 @@
+"""Whole runs: fresh seeds, seeds that once failed, and the same trace for the same seed."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from zabra.sim.__main__ import main
+from zabra.sim.run import run_seed
+
+#: Seeds that once failed, and what they have shown.
+PINNED = {}
+#: A few more each day, the same all day long.
+FIRST = int(time.time() // 86400) * 1000
+FRESH = 60
+
+_PRINT_DIGEST = """
+import logging
+from zabra.sim.run import run_seed
+logging.disable()
+for seed in {seeds}:
+    print(run_seed(seed).trace.digest())
+"""
+
+
+@pytest.mark.parametrize("seed", PINNED)
+def test_a_seed_that_failed_once(seed):
+    assert run_seed(seed).failure is None
+
+
+def test_fresh_seeds(capsys):
+    code = main(["--seeds", f"{FIRST}..{FIRST + FRESH - 1}"])
+    text = capsys.readouterr().out
+    assert code == 0, text
+    assert f"{FRESH} seeds in" in text
+
+
+def test_the_runs_are_full_of_life():
+    """Otherwise clean seeds would mean nothing."""
+    outcomes = [run_seed(seed) for seed in range(1, 21)]
+    faults = sum((outcome.faults for outcome in outcomes), start=outcomes[0].faults.__class__())
+    assert sum(outcome.writes for outcome in outcomes) > 2000
+    assert sum(outcome.reads for outcome in outcomes) > 1000
+    assert sum(outcome.boots for outcome in outcomes) > 60
+    wanted = ("kill", "power", "crash within a disk call", "failed disk calls", "cut", "stall", "slow", "full", "stop")
+    assert all(faults[name] > 0 for name in wanted), faults
+
+
+def digests(seeds, hash_seed):
+    code = _PRINT_DIGEST.format(seeds=seeds)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
+    )
+    return done.stdout.split()
+
+
+def test_the_same_seed_gives_the_same_trace_in_every_process():
+    seeds = [3, 8, 14]
+    here = [run_seed(seed).trace.digest() for seed in seeds]
+    assert here == digests(seeds, "1") == digests(seeds, "4711")
+    assert len(set(here)) == len(seeds)
+
+
+def test_a_failing_seed_says_how_to_replay_it(monkeypatch, capsys):
+    monkeypatch.setattr("zabra.sessions.tracker.SessionTracker.expired", lambda self, now_ms: [])
+    assert main(["--seeds", "1..1"]) == 1
+    text = capsys.readouterr().out
+    assert "seed 1 failed: sessions live on" in text
+    assert "python -m zabra.sim --seed 1 --trace" in text
+    assert "failed: 1\n" in text
+
+
+def test_a_trace_can_be_read(capsys):
+    assert main(["--seed", "2", "--trace"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(" boot " in line for line in lines)
+    assert any(" reply " in line for line in lines)
+    assert lines[-1] == "seed 2: clean"
+
+
+def test_runs_can_be_spread_over_processes(capsys):
+    assert main(["--seeds", "1..10", "--jobs", "2"]) == 0
+    assert "10 seeds in" in capsys.readouterr().out
