@@ -5,6 +5,7 @@ A second reader of the file formats, for files that one server wrote and the oth
 
 from __future__ import annotations
 
+import gzip
 import struct
 import zlib
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from compat.rawclient import Client
 
 SNAPSHOT_MAGIC: Final = b"ZKSN"
 LOG_MAGIC: Final = b"ZKLG"
+#: zxid, version, digest; seal
+DIGEST_SECTION_SIZE: Final = 20 + 13
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ def newest_snapshot(data: Path) -> Path:
 
 
 def read_snapshot(file: Path) -> Snapshot:
-    """Read a plain snapshot; every seal is checked."""
-    raw = file.read_bytes()
+    """Read a plain or gzip snapshot; every seal is checked."""
+    raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     cursor = jute.Cursor(raw)
     if raw[:4] != SNAPSHOT_MAGIC:
         raise ValueError(f"{file}: no snapshot")
@@ -67,9 +70,14 @@ def read_snapshot(file: Path) -> Snapshot:
         nodes[path] = (data, table[key], b"".join(cursor.unpack("60s")))
     _check_seal(file, cursor)
     digest = None
-    if cursor.rest():
+    if len(cursor.rest()) >= DIGEST_SECTION_SIZE:
         digest = cursor.unpack("qiq")
         _check_seal(file, cursor)
+    if cursor.rest():
+        (last_zxid,) = cursor.unpack("q")
+        _check_seal(file, cursor)
+        if last_zxid < 0 or cursor.rest():
+            raise ValueError(f"{file}: {len(cursor.rest())} bytes behind the last seal")
     return Snapshot(int(file.name.split(".")[1], 16), sessions, nodes, digest)  # type: ignore[arg-type]
 
 

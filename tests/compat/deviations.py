@@ -1,7 +1,8 @@
 """Where our server answers on purpose differently from Apache ZooKeeper 3.9.5: the whole list, with the reasons.
 
 Beside this table: a character beyond U+FFFF in a path that the server sends back (sync, events of setWatches) leaves
-here as the UTF-8 it came as, while stock writes two surrogates of three bytes each, which is no UTF-8.
+here as the UTF-8 it came as, while stock writes two surrogates of three bytes each, which is no UTF-8. And a write
+behind a setACL that is not committed yet meets the new ACL here, in stock the old one, as long as its threads take.
 
 ``test_deviations.py`` runs each request against both servers and compares with what stands here;
 :mod:`compat.workload` never draws one of them.
