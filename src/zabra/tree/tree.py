@@ -315,8 +315,8 @@ class DataTree:
             self.log_digest(zxid)
 
     def log_digest(self, zxid: int) -> None:
-        """Add a point to the digest history."""
-        self.digest_log[zxid] = self.digest
+        """Add a point to the digest history; as in stock it is 0 when digests are switched off."""
+        self.digest_log[zxid] = self.digest if self.digest_enabled else 0
         if len(self.digest_log) > DIGEST_LOG_LIMIT:
             del self.digest_log[next(iter(self.digest_log))]
 

@@ -215,3 +215,11 @@ def test_the_digest_history_has_a_point_each_128_zxids_and_keeps_1024(tree: Data
         tree.apply(header(zxid // 64 * 64 + 64, Op.ERROR), ErrorTxn(-101))
     assert len(tree.digest_log) == 1024
     assert all(zxid % 128 == 0 for zxid in tree.digest_log)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_digest_history_without_digests_is_all_zero(enabled: bool) -> None:
+    tree = DataTree(OwnerRules(extended=True), digest_enabled=enabled)
+    create(tree, 128, b"/a")
+    assert tree.digest_log == {128: tree.digest if enabled else 0}
+    assert tree.digest
