@@ -206,10 +206,9 @@ async def _serve(settings: Settings, name: str) -> int:
         loop.add_signal_handler(number, ask_to_stop)
     print(_ready_line(settings, server.client_port), flush=True)
     await asyncio.wait((stop_asked, server.stopped), return_when=asyncio.FIRST_COMPLETED)
-    if server.stopped.done():
-        return server.stopped.result()
-    await server.stop()
-    return EXIT_NORMAL
+    if not server.stopped.done():
+        await server.stop()
+    return server.stopped.result()
 
 
 def _ready_line(settings: Settings, port: int) -> str:

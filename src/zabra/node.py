@@ -355,7 +355,7 @@ class Server:
             self.state = State.SHUTDOWN
             assert self._persist is not None
             self._persist.flush()
-        await self._end(0)
+        await self._end(1 if self.state is State.ERROR else 0)
 
     async def _end(self, code: int) -> None:
         await self._release()

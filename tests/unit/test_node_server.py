@@ -1,0 +1,412 @@
+"""One server as a whole on a disk in memory: the order of start and stop, restarts, and ends it did not ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from struct import pack, unpack_from
+from typing import TypeVar
+
+import pytest
+from memdisk import MemoryDisk
+from rig import FakeClock, ZeroRandom, create_body, path, set_body, watch_body
+
+from zabra.config.ensemble import ServerLine
+from zabra.config.model import Settings
+from zabra.consts import Op
+from zabra.errors import ConfigError, DataError
+from zabra.node import Server, State
+from zabra.runtime.ports import Runtime
+
+T = TypeVar("T")
+
+
+class LoopWorker:
+    """Runs each job in a turn of the loop of its own."""
+
+    open: list[LoopWorker] = []  # noqa: RUF012 - emptied by the fixture
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._jobs: list[tuple[Callable[[], object], Callable[[object, BaseException | None], None]]] = []
+        LoopWorker.open.append(self)
+
+    def submit(self, job: Callable[[], object], done: Callable[[object, BaseException | None], None]) -> None:
+        self._jobs.append((job, done))
+        asyncio.get_running_loop().call_soon(self._step)
+
+    def _step(self) -> None:
+        if self._jobs:
+            job, done = self._jobs.pop(0)
+            try:
+                result = job()
+            except Exception as error:
+                done(None, error)
+            else:
+                done(result, None)
+
+    def close(self) -> None:
+        while self._jobs:
+            self._step()
+        LoopWorker.open.remove(self)
+
+
+class Machine:
+    """A disk, and servers on it one after another."""
+
+    def __init__(self) -> None:
+        self.disk = MemoryDisk()
+        self.clock = FakeClock()
+        self.peers: list[Peer] = []
+        LoopWorker.open.clear()
+
+    def server(self, **more: object) -> Server:
+        values: dict[str, object] = {"client_port": 0, "client_port_address": "127.0.0.1", "prealloc_kb": 64, **more}
+        settings = Settings(data_dir="/data", **values)  # type: ignore[arg-type]
+        runtime = Runtime(clock=self.clock, random=ZeroRandom(), disk=self.disk, new_worker=LoopWorker)  # type: ignore[arg-type]
+        return Server(settings, runtime)
+
+    def run(self, main: Callable[[Server], Awaitable[None]], **more: object) -> Server:
+        """Start a server, do something, stop it."""
+
+        async def life() -> Server:
+            server = self.server(**more)
+            await server.start()
+            await main(server)
+            await server.stop()
+            return server
+
+        return self.play(life)
+
+    def play(self, life: Callable[[], Awaitable[T]]) -> T:
+        """Run to the end and close the clients."""
+
+        async def whole() -> T:
+            try:
+                return await life()
+            finally:
+                for peer in self.peers:
+                    peer.writer.close()
+                    with suppress(ConnectionError):
+                        await peer.writer.wait_closed()
+                self.peers.clear()
+
+        return asyncio.run(whole())
+
+    async def peer(self, server: Server, session_id: int = 0, password: bytes = bytes(16)) -> Peer:
+        """A client of the server."""
+        peer = Peer(*await asyncio.open_connection("127.0.0.1", server.client_port))
+        self.peers.append(peer)
+        return await peer.connect(session_id, password)
+
+    def files(self) -> list[str]:
+        return self.disk.listdir("/data/version-2")
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+class Peer:
+    """A client on a real socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.xid = 0
+        self.session_id = 0
+        self.password = bytes(16)
+
+    async def connect(self, session_id: int = 0, password: bytes = bytes(16)) -> Peer:
+        self.writer.write(pack(">iiqiqi", 44, 0, 0, 10000, session_id, 16) + password)
+        reply = await self.frame()
+        self.session_id = unpack_from(">q", reply, 8)[0]
+        self.password = reply[20:36]
+        return self
+
+    async def frame(self) -> bytes:
+        (size,) = unpack_from(">i", await self.reader.readexactly(4))
+        return await self.reader.readexactly(size)
+
+    async def call(self, op: int, body: bytes = b"") -> tuple[int, bytes]:
+        self.xid += 1
+        self.writer.write(pack(">iii", 8 + len(body), self.xid, op) + body)
+        reply = await self.frame()
+        return unpack_from(">i", reply, 12)[0], reply[16:]
+
+
+async def nothing(server: Server) -> None:
+    pass
+
+
+def test_a_fresh_folder(machine: Machine) -> None:
+    """An empty first snapshot, then serve from zxid 1."""
+
+    async def main(server: Server) -> None:
+        assert server.serving
+        peer = await machine.peer(server)
+        assert await peer.call(Op.CREATE, create_body("/a", b"1")) == (0, path("/a"))
+        assert server.tree.last_zxid == 2
+
+    server = machine.run(main)
+    assert machine.files() == ["log.1", "snapshot.0"]
+    assert server.stopped.result() == 0
+    assert server.state is State.SHUTDOWN
+
+
+def test_the_port_answers_while_the_data_is_loaded_and_requests_wait_for_running(machine: Machine) -> None:
+    """Bind before recovery, serve after it: the steps of the start, seen from outside."""
+
+    async def life() -> None:
+        server = machine.server()
+        seen: list[tuple[int, State]] = []
+        early: list[asyncio.Task[Peer]] = []
+
+        def on_call(name: str, where: str) -> None:
+            if "snapshot.0" in where and not seen:
+                seen.append((server.client_port, server.state))
+                early.append(asyncio.get_running_loop().create_task(machine.peer(server)))
+
+        machine.disk.on_call = on_call
+        await server.start()
+        assert seen[0][0] > 0
+        assert seen[0][1] is State.INITIAL
+        peer = await early[0]
+        assert (await peer.call(Op.EXISTS, watch_body("/")))[0] == 0
+        await server.stop()
+
+    machine.play(life)
+
+
+def test_a_restart_brings_back_nodes_sessions_and_ephemerals(machine: Machine) -> None:
+    """A stop closes no session: who returns in time still owns what was theirs."""
+    kept: list[tuple[int, bytes]] = []
+
+    async def first(server: Server) -> None:
+        peer = await machine.peer(server)
+        await peer.call(Op.CREATE, create_body("/a", b"1"))
+        await peer.call(Op.CREATE, create_body("/e", b"", 1))
+        kept.append((peer.session_id, peer.password))
+
+    async def second(server: Server) -> None:
+        assert server.tree.last_zxid == 3
+        assert server.tree.nodes[b"/e"].owner == kept[0][0]
+        peer = await machine.peer(server, *kept[0])
+        assert peer.session_id == kept[0][0]
+        assert await peer.call(Op.GET_EPHEMERALS, path("/")) == (0, pack(">i", 1) + path("/e"))
+        assert (await peer.call(Op.SET_DATA, set_body("/a", b"2")))[0] == 0
+        assert server.tree.last_zxid == 4
+
+    before = machine.run(first)
+    after = machine.run(second)
+    assert after.tree.digest != before.tree.digest
+    assert machine.files() == ["log.1", "log.4", "snapshot.0", "snapshot.3"]
+
+
+def test_sessions_get_their_full_timeout_after_a_restart(machine: Machine) -> None:
+    async def first(server: Server) -> None:
+        await machine.peer(server)
+
+    async def second(server: Server) -> None:
+        (session,) = server.sessions.sessions.values()
+        assert session.timeout_ms == 10000
+        assert session.deadline_ms >= machine.clock.monotonic() * 1000 + 10000
+
+    machine.run(first)
+    machine.clock.now += 10**6
+    machine.run(second)
+
+
+def test_ephemerals_of_unknown_sessions_are_removed_at_start(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def first(server: Server) -> None:
+        peer = await machine.peer(server)
+        await peer.call(Op.CREATE, create_body("/e", b"", 1))
+        server.sessions.sessions.clear()
+        server.snapshotter.take_nowait()
+        while server.snapshotter.running:
+            await asyncio.sleep(0)
+
+    machine.run(first)
+    machine.disk.unlink("/data/version-2/log.1")
+    server = machine.run(nothing)
+    assert b"/e" not in server.tree.nodes
+    assert "sessions that no longer exist" in caplog.text
+
+
+def test_a_snapshot_after_so_many_writes_rolls_the_log(machine: Machine) -> None:
+    """snapCount; the start after it replays only what came later."""
+
+    async def main(server: Server) -> None:
+        peer = await machine.peer(server)
+        for number in range(7):
+            await peer.call(Op.CREATE, create_body(f"/{number}"))
+        while server.snapshotter.running:
+            await asyncio.sleep(0)
+
+    machine.run(main, snap_count=10)
+    assert machine.files() == ["log.1", "log.7", "snapshot.0", "snapshot.6"]
+    server = machine.run(nothing)
+    assert len(server.tree.nodes) == 4 + 7
+
+
+def test_stop_releases_everything_and_may_come_twice(machine: Machine) -> None:
+    async def life() -> None:
+        server = machine.server()
+        await server.start()
+        peer = await machine.peer(server)
+        await server.stop()
+        assert await peer.reader.read() == b""
+        with pytest.raises(ConnectionRefusedError):
+            await machine.peer(server)
+        await server.stop()
+        assert server.stopped.result() == 0
+        assert LoopWorker.open == []
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+    machine.play(life)
+
+
+def test_stop_answers_what_it_can_still_make_durable(machine: Machine) -> None:
+    async def life() -> None:
+        server = machine.server()
+        await server.start()
+        peer = await machine.peer(server)
+        (connection,) = server.hub.connections
+        body = create_body("/a")
+        connection.data_received(pack(">iii", 8 + len(body), 1, Op.CREATE) + body)
+        await server.stop()
+        assert unpack_from(">i", await peer.frame()) == (1,)
+
+    machine.play(life)
+    assert b"/a" in machine.run(nothing).tree.nodes
+
+
+def test_a_log_that_cannot_be_written_ends_the_server_with_code_1(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is answered; what was acknowledged before is there after the restart, what was not is not."""
+
+    async def life() -> None:
+        server = machine.server()
+        await server.start()
+        peer = await machine.peer(server)
+        await peer.call(Op.CREATE, create_body("/kept"))
+        machine.disk.fail("sync", errno.EIO)
+        with pytest.raises(asyncio.IncompleteReadError):
+            await peer.call(Op.CREATE, create_body("/lost"))
+        assert await server.stopped == 1
+        assert server.state is State.ERROR
+        assert not server.serving
+        assert LoopWorker.open == []
+        assert server.stats.metrics.unrecoverable_error_count.value == 1
+        await server.stop()
+        assert server.stopped.result() == 1
+
+    machine.play(life)
+    assert "the transaction log could not be written" in caplog.text
+    machine.disk.on_call = lambda name, where: None
+    nodes = machine.run(nothing).tree.nodes
+    assert b"/kept" in nodes
+
+
+def test_a_log_that_fails_in_the_last_write_of_a_stop_is_no_clean_stop(machine: Machine) -> None:
+    async def life() -> int:
+        server = machine.server()
+        await server.start()
+        await machine.peer(server)
+        (connection,) = server.hub.connections
+        body = create_body("/a")
+        connection.data_received(pack(">iii", 8 + len(body), 1, Op.CREATE) + body)
+        machine.disk.fail("sync", errno.EIO)
+        await server.stop()
+        return await server.stopped
+
+    assert machine.play(life) == 1
+
+
+def test_a_start_that_fails_leaves_nothing_running(machine: Machine) -> None:
+    """A damaged log: the port is free again, and so is every worker."""
+    machine.disk.put("/data/version-2/log.1", b"this is no log at all, and longer than a header")
+
+    async def life() -> None:
+        server = machine.server(client_port=0)
+        with pytest.raises(DataError, match="No snapshot found"):
+            await server.start()
+        assert LoopWorker.open == []
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", server.client_port))
+        await server.stop()
+
+    machine.play(life)
+    assert machine.files() == ["log.1"]
+
+
+def test_a_port_in_use_is_an_error_before_anything_is_loaded(machine: Machine) -> None:
+    async def life() -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            with pytest.raises(OSError, match="in use"):
+                await machine.server(client_port=taken.getsockname()[1]).start()
+        assert LoopWorker.open == []
+
+    machine.play(life)
+    assert not any(name.startswith("snapshot") for name in machine.files())
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"servers": {1: ServerLine(1, ()), 2: ServerLine(2, ())}},
+        {"extended_types_enabled": True, "server_id": 255},
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_the_disk_is_touched(machine: Machine, more: dict[str, object]) -> None:
+    """An ensemble; and a server id that TTL nodes would collide with."""
+
+    async def life() -> None:
+        with pytest.raises(ConfigError):
+            await machine.server(**more).start()
+
+    machine.play(life)
+    assert machine.disk.calls == []
+
+
+def test_without_a_port_it_serves_nobody_but_runs(machine: Machine) -> None:
+    async def main(server: Server) -> None:
+        assert server.serving
+        assert server.client_port == 0
+
+    machine.run(main, client_port=None)
+
+
+def test_old_snapshots_are_purged_at_the_start(machine: Machine) -> None:
+    """autopurge; at least three stay whatever the setting says."""
+    for _ in range(5):
+
+        async def main(server: Server) -> None:
+            peer = await machine.peer(server)
+            await peer.call(Op.CREATE, create_body("/n", b"", 2))
+
+        machine.run(main)
+
+    async def wait(server: Server) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    machine.run(wait, autopurge_purge_interval_hours=1, autopurge_snap_retain_count=1)
+    assert len([name for name in machine.files() if name.startswith("snapshot.")]) == 4
+    assert len(machine.run(nothing).tree.nodes) == 4 + 5
+
+
+def test_the_fresh_start_can_be_refused(machine: Machine) -> None:
+    """zookeeper.db.autocreate=false: an empty server may not vote, and its zxid says so; standalone it serves."""
+    server = machine.run(nothing, db_autocreate=False)
+    assert server.stopped.result() == 0
+    assert not any(name == "snapshot.0" for name in machine.files())
