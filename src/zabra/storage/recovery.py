@@ -284,6 +284,7 @@ class _Replay:
         if digest is None or zxid < digest.zxid:
             return
         self._settles_at = None
+        self._tree.digest_log.clear()  # so far the tree was ahead of its zxid
         if zxid == digest.zxid and not self._tree.digest_matches(digest.version, digest.digest):
             _log.error("the tree at zxid 0x%x differs from the digest in its snapshot", zxid)
 

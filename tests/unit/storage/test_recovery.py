@@ -392,6 +392,19 @@ def test_a_fuzzy_snapshot_is_compared_only_once_its_digest_is_reached() -> None:
     assert (found.entries_replayed, found.digest_mismatches) == (7, 0)
 
 
+@pytest.mark.parametrize(("taken_at", "points"), [(120, [128, 256]), (128, [256]), (200, [256])])
+def test_the_digest_history_begins_behind_a_fuzzy_snapshot(taken_at: int, points: list[int]) -> None:
+    """Before its digest is reached the tree is ahead of its zxid, so its digest means nothing."""
+    history = History()
+    history.create(b"/a")
+    for version in range(1, 261):
+        history.add(Op.SET_DATA, SetDataTxn(b"/a", b"", version))
+    _, content = snapshot_at(history, taken_at)
+    tree, _ = start(data_disk({"snapshot.3": content, "log.1": history.log(1)}))
+    assert list(tree.digest_log) == points
+    assert tree.digest_log[256] == history.tree.digest_log[256]
+
+
 def test_a_fuzzy_snapshot_whose_end_is_not_in_the_log_is_said(caplog: pytest.LogCaptureFixture) -> None:
     history = some_history()
     _, content = snapshot_at(history, 8)
