@@ -49,6 +49,8 @@ VARIANTS: Final[tuple[dict[str, str], ...]] = (
 )
 #: Two servers that ran in lockstep prepare the same request within this time.
 CLOCK_TOLERANCE_MS: Final = 10000
+#: What stock writes when it has applied nothing since it read a snapshot.
+NO_DIGEST_YET: Final = (0, 2, 0)
 SNAPSHOT_TIMEOUT_S: Final = 20.0
 UNIMPLEMENTED: Final = -6
 AUTH_FAILED: Final = -115
@@ -331,7 +333,7 @@ def compare_served(pair: list[ServerProcess]) -> list[str]:
     snapshots = [_start_snapshot(server) for server in pair]
     for name in ("zxid", "sessions", "digest"):
         a, b = (getattr(snapshot, name) for snapshot in snapshots)
-        if a != b:
+        if a != b and not (name == "digest" and NO_DIGEST_YET in (a, b) and pair[a != NO_DIGEST_YET].kind == APACHE):
             lines.append(f"snapshot {name}: {a!r} / {b!r}")
     lines += _compare_maps("snapshot", snapshots[0].nodes, snapshots[1].nodes)
     trees = [_walk_as_super(server) for server in pair]
