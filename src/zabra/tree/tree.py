@@ -404,8 +404,8 @@ class DataTree:
         if existing is not None:
             repaired = after_set_acl(existing, path, acl, existing.aversion)
             self.install_acl(path, repaired)
-            if type_ == Op.CREATE:
-                self._repair_parent(parent_path, parent_cversion, zxid)
+            # Apache repairs the parent for opcode 1 only, and hands out used sequence numbers after the others.
+            self._repair_parent(parent_path, parent_cversion, zxid)
             return Applied(Code.NODE_EXISTS, type_, path)
         new = new_node(path, data, acl, owner, self.owners.shown(owner), zxid, header.time_ms)
         self.install_create(
@@ -445,6 +445,11 @@ class DataTree:
                 new.digest = digest_of(parent_path, new)
                 self._replace_quietly(parent_path, parent, new)
             return Code.NO_NODE
+        children = self.nodes[path].children
+        if children:
+            # Replay of a fuzzy snapshot: they are of a later node of this name, and will be made again with it.
+            for name in list(children):
+                self._delete(path + b"/" + name, zxid)
         self.install_delete(path, parent_path, after_child_change(parent, parent_path, 0, zxid, -1), zxid)
         return 0
 
