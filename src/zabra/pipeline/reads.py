@@ -156,13 +156,17 @@ class Reads:
 
     def _check_watches(self, conn: Watcher, reader: Reader, identities: Sequence[Identity]) -> bytes:
         request = CheckWatchesRequest.decode(reader)
-        if not self.tree.watches.contains(request.path or b"", conn, request.type):
+        found = self.tree.watches.contains(request.path or b"", conn, request.type)
+        if request.path is None or not found:
             raise RequestError(Code.NO_WATCHER)
         return b""
 
     def _remove_watches(self, conn: Watcher, reader: Reader, identities: Sequence[Identity]) -> bytes:
         request = RemoveWatchesRequest.decode(reader)
-        if not self.tree.watches.remove(request.path or b"", conn, request.type):
+        if request.path is None:
+            self.tree.watches.contains(b"", conn, request.type)  # refuses an unknown type
+            raise RequestError(Code.NO_WATCHER)
+        if not self.tree.watches.remove(request.path, conn, request.type):
             raise RequestError(Code.NO_WATCHER)
         return b""
 

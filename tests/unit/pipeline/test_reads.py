@@ -352,6 +352,16 @@ def test_add_watch_without_a_path_is_refused(client: Client) -> None:
     assert client.rig.tree.watches.count == 0
 
 
+def test_nothing_watches_a_null_path(client: Client) -> None:
+    """It does not stand for the empty one."""
+    client.call(Op.EXISTS, watch_body("", True))
+    assert client.error(Op.CHECK_WATCHES, path("") + pack(">i", 3)) == 0
+    for op in (Op.CHECK_WATCHES, Op.REMOVE_WATCHES):
+        assert client.error(op, NULL + pack(">i", 3)) == Code.NO_WATCHER
+        assert client.error(op, NULL + pack(">i", 6)) == Code.MARSHALLING_ERROR
+    assert client.error(Op.REMOVE_WATCHES, path("") + pack(">i", 3)) == 0
+
+
 def test_check_and_remove_watches(client: Client) -> None:
     """By type and for this connection; types 1 and 2 mean one-shot watches only. No event tells of a removal."""
     client.call(Op.CREATE, create_body("/a"))
