@@ -1,0 +1,51 @@
+"""docs/known-bugs.md: every test it names exists, and every bug has its place."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "known-bugs.md").read_text("utf-8")
+NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGE)))
+BUGS = 68
+
+
+def test_tests_are_named():
+    assert len(NAMED) > 40
+    assert PAGE.count("::") == len(re.findall(r"`tests/[\w/]+\.py::test_\w+`", PAGE))
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_the_named_test_exists(file, name):
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    assert name in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def rows_below(heading):
+    """Numbers of the first column of the tables in a part of the page."""
+    part = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return {int(number) for number in re.findall(r"^\| (\d+) \|", part, re.MULTILINE)}
+
+
+def numbers_below(heading):
+    """Numbers and ranges of the first sentence of a part."""
+    part = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0].split(".")[0]
+    found = set()
+    for first, last in re.findall(r"\b(\d+)(?:-(\d+))?", part):
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_every_bug_has_a_place():
+    later = numbers_below("Ensembles, later")
+    here = rows_below("A single server")
+    assert not later & here
+    assert later | here | {61} == set(range(1, BUGS + 1))
+
+
+def test_each_row_names_a_test():
+    for line in PAGE.splitlines():
+        if re.match(r"\| (\d+|-|CVE-[\d-]+) \|", line):
+            assert "::test_" in line, line
