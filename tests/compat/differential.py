@@ -23,7 +23,7 @@ from typing import Any, Final
 from compat import datafiles, jute
 from compat.jute import Session, Stat, Time
 from compat.rawclient import Client, Link
-from compat.servers import APACHE, ZABRA, ServerProcess, copy_data
+from compat.servers import APACHE, ZABRA, ServerProcess, copy_data, missing_java
 from compat.workload import SUPER_CREDENTIAL, SUPER_DIGEST, Connect, Raw, Send, Step, Workload
 
 CONFIG: Final = {
@@ -389,6 +389,8 @@ def main() -> int:
     parser.add_argument("--right", choices=(APACHE, ZABRA), default=ZABRA)
     parser.add_argument("--keep", action="store_true", help="keep the folders of the servers")
     options = parser.parse_args()
+    if APACHE in (options.left, options.right) and (missing := missing_java()):
+        parser.error(missing)
     low, _, high = options.seeds.partition("..")
     failed = 0
     for seed in range(int(low), int(high or low) + 1):
