@@ -75,6 +75,7 @@ class World:
 
     def close(self):
         self.host.kill(power=True)
+        self.loop.world.die()
 
 
 def create(path, data=b"", flags=0):

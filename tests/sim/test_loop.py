@@ -99,7 +99,8 @@ def test_nothing_of_a_dead_process_runs(loop):
 
     loop.run_as(process, begin)
     loop.run_until(1.0)
-    process.alive = False
+    loop.run_as(process, begin)
+    process.die()
     loop.run_until(5.0)
     assert seen == []
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from zabra.config.model import Settings
 from zabra.consts import CONTAINER_OWNER
 from zabra.node import Server
+from zabra.sim.disk import MachineDisk, ProcessDisk
+from zabra.sim.loop import Process
 from zabra.sim.model import Model, ModelNode
 from zabra.sim.network import Network
 from zabra.sim.violation import Violation, difference
+from zabra.storage.snapstore import SnapshotStore, zxid_of_snapshot
+from zabra.tree.owner import OwnerRules
+from zabra.tree.tree import DataTree
 
 _STATS = b"/zookeeper_stats"
 #: Bytes a connection may have unsent, and requests it may have unanswered, whatever happens.
@@ -24,7 +30,7 @@ def check_tree(server: Server, model: Model) -> None:
     containers: list[bytes] = []
     ttls: list[bytes] = []
     for path, node in model.nodes.items():
-        _check_node(server, path, node, model)
+        _check_node(tree, path, node, model.names.get(path, ()))
         if node.owner > 0:
             ephemerals.setdefault(node.owner, []).append(path)
         elif node.owner == CONTAINER_OWNER:
@@ -40,13 +46,30 @@ def check_tree(server: Server, model: Model) -> None:
             raise Violation(f"session {owner:x} is gone and still has {ephemerals[owner]}")
     if server.settings.digest_enabled:
         _same("digest", tree.digest, model.digest)
+        # A snapshot shows one moment, so the log always agrees with it.
+        _same("digests that did not match", tree.digest_mismatches, 0)
     size = sum(len(path) + len(node.data or b"") for path, node in tree.nodes.items())
     _same("data size", tree.data_size, size)
 
 
-def _check_node(server: Server, path: bytes, wanted: ModelNode, model: Model) -> None:
-    node = server.tree.nodes[path]
-    names = model.names.get(path, ())
+def check_snapshot(disk: MachineDisk, path: str, model: Model, settings: Settings) -> None:
+    """A snapshot shows the tree and the sessions of the one moment that its name tells."""
+    folder, _, name = path.rpartition("/")
+    zxid = zxid_of_snapshot(name)
+    if zxid < 0:
+        return
+    tree = DataTree(OwnerRules(extended=settings.extended_types_enabled))
+    sessions: dict[int, int] = {}
+    SnapshotStore(ProcessDisk(disk, Process("checker")), folder).load(name, tree, sessions)
+    wanted = dict(model.nodes_at(zxid))
+    _same(f"paths in {name}", sorted(tree.nodes), sorted(wanted))
+    for path_, node in wanted.items():
+        _check_node(tree, path_, node, model.names_at(path_, zxid))
+    _same(f"sessions in {name}", sessions, model.sessions_at(zxid))
+
+
+def _check_node(tree: DataTree, path: bytes, wanted: ModelNode, names: tuple[bytes, ...]) -> None:
+    node = tree.nodes[path]
     _same(f"children of {path!r}", sorted(node.children or ()), sorted(names))
     _same(f"ACL of {path!r}", node.acl, wanted.acl)
     _same(f"owner of {path!r}", node.owner, wanted.owner)
@@ -57,7 +80,7 @@ def _check_node(server: Server, path: bytes, wanted: ModelNode, model: Model) ->
     else:
         _same(f"data of {path!r}", node.data, wanted.data)
     _same(f"stat of {path!r}", node.stat, stat)
-    if server.settings.digest_enabled:
+    if tree.digest_enabled:
         _same(f"digest of {path!r}", node.digest, wanted.digest(path))
 
 

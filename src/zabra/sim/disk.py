@@ -196,6 +196,8 @@ class MachineDisk:
         self.plan: Callable[[str, str, int], None] = lambda name, path, size: None
         #: Told of a file before its name goes.
         self.before_unlink: Callable[[str], None] = lambda path: None
+        #: Told of a file after it got its final name.
+        self.after_rename: Callable[[str], None] = lambda path: None
         self.sync_seconds: Callable[[], float] = lambda: 1e-4
 
     def rebind(self, *changes: tuple[str, Inode | None]) -> None:
@@ -332,6 +334,7 @@ class ProcessDisk:
         self.call("rename", old)
         inode = self._inode(old)
         self.machine.rebind((old, None), (new, inode))
+        self.machine.after_rename(new)
 
     def unlink(self, path: str) -> None:
         """Remove a file."""

@@ -111,10 +111,10 @@ class Faults:
         else:
             self.on_client_death()
 
-    def crash_at(self, calls: int, *, power: bool) -> None:
-        """Kill the server at the ``calls``-th change of the disk from now."""
-        self._crash_in = calls
-        self._crash_power = not power
+    def _cut_power(self) -> None:
+        if self._active:
+            self.counts["power after a kill"] += 1
+            self._host.kill(power=False)
 
     def _sync_time(self) -> float:
         usual = self._slow_seconds if self._loop.time() < self._slow_until else self._sync_seconds
@@ -130,6 +130,9 @@ class Faults:
             if self._crash_in == 0:
                 self.counts["crash within a disk call"] += 1
                 self._host.kill(power=not self._crash_power)
+                if not self._crash_power:
+                    # What the dead server had not synced is in the system's cache; now that goes too.
+                    self._loop.world_at(now + self._rng.random() * 2, self._cut_power)
                 return
         if self._fail_in > 0 and name in self._failing:
             self._fail_in -= 1

@@ -13,7 +13,7 @@ from zabra.node import Server
 from zabra.runtime.ports import Runtime
 from zabra.sim.clock import SimClock, SimRandom
 from zabra.sim.disk import MachineDisk, ProcessDisk
-from zabra.sim.loop import Process, SimHandle, SimLoop, SimulatedCrash
+from zabra.sim.loop import Process, SimHandle, SimLoop
 from zabra.sim.network import Network
 from zabra.sim.worker import SimWorker
 
@@ -38,8 +38,7 @@ class Host:
         self.server: Server | None = None
         #: Starts so far.
         self.boots = 0
-        #: Why the last start was refused, or None.
-        self.refusal: BaseException | None = None
+        self._task: asyncio.Task[None] | None = None
         #: Called when a server serves, when a start was refused, when a server stopped by itself, and when one was
         #: killed, before any byte is lost.
         self.on_serving: Callable[[], None] = lambda: None
@@ -73,8 +72,7 @@ class Host:
 
         def begin() -> None:
             server = self.server = Server(self.settings, self._runtime(process), name=self.name)
-            task = loop.create_task(self._serve(server), name=f"{self.name}: start")
-            task.add_done_callback(self._started)
+            self._task = loop.create_task(self._serve(server), name=f"{self.name}: start")
             server.stopped.add_done_callback(self._stopped)
 
         loop.world_soon(begin).process = process
@@ -88,19 +86,18 @@ class Host:
         return Runtime(self.clock, SimRandom(f"{self._seed}:{self.boots}"), disk, new_worker)
 
     async def _serve(self, server: Server) -> None:
-        await server.start()
-        self.loop.trace.add("serving", self.name, server.tree.last_zxid)
-        self.on_serving()
-
-    def _started(self, task: asyncio.Task[None]) -> None:
-        error = task.exception()
-        if error is not None and not isinstance(error, SimulatedCrash):
+        """Start, and tell how it went in the same step, before anything else can happen."""
+        try:
+            await server.start()
+        except Exception as error:
             if not isinstance(error, (ZabraError, OSError)):
                 self.loop.call_exception_handler({"message": "the start failed", "exception": error})
             self.loop.trace.add("refused", self.name, str(error))
-            self.refusal = error
             self._end(power=True)
             self.on_refused(error)
+            return
+        self.loop.trace.add("serving", self.name, server.tree.last_zxid)
+        self.on_serving()
 
     def _stopped(self, stopped: asyncio.Future[int]) -> None:
         code = stopped.result()
@@ -121,7 +118,7 @@ class Host:
 
     def _end(self, *, power: bool) -> None:
         process = self.process
-        process.alive = False
+        process.die()
         self.network.process_died(process, silent=not power)
         for strand in process.strands:
             strand.end()

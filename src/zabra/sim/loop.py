@@ -12,6 +12,7 @@ stack that was running. Whatever its ``finally`` blocks do reaches neither disk 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -41,11 +42,32 @@ class Process:
         self.answers = True
         #: Worker threads that must end with it.
         self.strands: list[Strand] = []
+        self.coroutines: list[Coroutine[Any, Any, Any]] = []
+
+    def die(self) -> None:
+        """Nothing of it runs any more. A coroutine that never began is closed, or Python would warn of it."""
+        self.alive = False
+        for coroutine in self.coroutines:
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()
+        self.coroutines.clear()
 
     def check(self) -> None:
         """Raise SimulatedCrash in a dead process."""
         if not self.alive:
             raise SimulatedCrash(self.name)
+
+
+class SimFuture(asyncio.Future[Any]):
+    """A future that knows whose it is."""
+
+    process: Process
+
+
+class SimTask(asyncio.Task[T]):
+    """A task that knows whose it is."""
+
+    process: Process
 
 
 class SimHandle:
@@ -146,13 +168,18 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def create_future(self) -> asyncio.Future[Any]:
         """A future of this loop."""
-        return asyncio.Future(loop=self)
+        future = SimFuture(loop=self)
+        future.process = self.process
+        return future
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
         """A task of the process that runs now."""
-        return asyncio.Task(coro, loop=self, name=name)
+        self.process.coroutines.append(coro)
+        task = SimTask(coro, loop=self, name=name)
+        task.process = self.process
+        return task
 
     async def create_server(  # type: ignore[override]
         self, factory: Any, host: Any = None, port: Any = None, **options: Any
@@ -169,7 +196,8 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what would be logged; what a dead process leaves behind is no news."""
         error = context.get("exception")
-        if error is None or isinstance(error, SimulatedCrash):
+        owner = getattr(context.get("future") or context.get("task"), "process", self.world)
+        if error is None or isinstance(error, SimulatedCrash) or not owner.alive:
             return
         text = "".join(traceback.format_exception(error))
         self.errors.append(f"{context.get('message')}: {text}")

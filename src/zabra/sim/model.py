@@ -166,9 +166,9 @@ class Model:
         history = self._name_history.get(path)
         return (history.at(zxid) or ()) if history is not None else ()
 
-    def digest_at(self, zxid: int) -> int:
-        """The tree digest as of ``zxid``."""
-        return self._digest_history.at(zxid) or 0
+    def sessions_at(self, zxid: int) -> dict[int, int]:
+        """Session id -> timeout as of ``zxid``."""
+        return self._session_history.at(zxid) or {}
 
     def nodes_at(self, zxid: int) -> list[tuple[bytes, ModelNode]]:
         """Every node as of ``zxid``."""

@@ -82,7 +82,7 @@ class LogTap:
             at = _FILE_HEADER
             while (payload := _entry_at(data, at)) is not None:
                 at += _ENTRY.size + len(payload) + 1
-            if any(data[at:]):
+            if data.count(0, at) != len(data) - at:
                 raise Violation(f"{path} has the remains of a write at {at}")
 
 

@@ -11,7 +11,7 @@ from typing import Final
 from zabra.config.model import FOUR_LETTER_WORDS, Settings
 from zabra.node import Server
 from zabra.pipeline import snapshots
-from zabra.sim.checkers import check_bounds, check_idle, check_quotas, check_tree
+from zabra.sim.checkers import check_bounds, check_idle, check_quotas, check_snapshot, check_tree
 from zabra.sim.client import SimClient
 from zabra.sim.faults import Faults
 from zabra.sim.host import Host
@@ -64,6 +64,7 @@ def draw_settings(rng: random.Random) -> Settings:
         container_max_never_used_interval_ms=rng.choice((0, 3000)),
         enforce_quota=rng.random() < 0.4,
         global_outstanding_limit=rng.choice((1000, 2)),
+        sessionless_cnxn_timeout_ms=rng.choice((1000, 10000)),
         four_letter_whitelist=frozenset(FOUR_LETTER_WORDS),
     )
 
@@ -75,7 +76,7 @@ class Run:
         rng = random.Random(f"run {seed}")
         self.outcome = Outcome(seed)
         self.rng = rng
-        self.loop = new_loop(self.outcome.trace, turn_cost=rng.choice((1e-6, 2e-5, 5e-4)))
+        self.loop = new_loop(self.outcome.trace, turn_cost=rng.choice((1e-6, 1e-4, 3e-3, 1e-2)))
         self.network = Network(
             self.loop,
             random.Random(f"network {seed}"),
@@ -111,6 +112,7 @@ class Run:
         self.host.on_stopped = self._stopped
         self.host.on_killed = self._killed
         self.host.disk.before_unlink = lambda path: self._checked(self.oracle.catch_up)
+        self.host.disk.after_rename = self._renamed
         self.faults.on_client_death = self._replace_client
 
     # -- the life of the server
@@ -140,6 +142,13 @@ class Run:
     def _killed(self) -> None:
         self._checked(self.oracle.catch_up)
         self._boot_later()
+
+    def _renamed(self, path: str) -> None:
+        def check() -> None:
+            self.oracle.catch_up()
+            check_snapshot(self.host.disk, path, self.oracle.model, self.host.settings)
+
+        self._checked(check)
 
     def _boot_later(self) -> None:
         self.loop.world_at(self.loop.time() + self.rng.choice((0.001, 0.1, 1.0, 4.0)) * self.rng.random(), self._boot)
@@ -203,7 +212,7 @@ class Run:
         nodes_per_turn = snapshots.NODES_PER_TURN
         try:
             # Small enough that writes go on while a snapshot is taken.
-            vars(snapshots)["NODES_PER_TURN"] = self.rng.choice((1, 4, nodes_per_turn))
+            vars(snapshots)["NODES_PER_TURN"] = self.rng.choice((1, 1, 3, nodes_per_turn))
             self.host.boot()
             for _ in range(self.rng.randrange(1, 5)):
                 self._add_client()
@@ -213,6 +222,7 @@ class Run:
             self._heal()
         finally:
             self.host.kill(power=True)
+            self.loop.world.die()
             vars(snapshots)["NODES_PER_TURN"] = nodes_per_turn
             if gc_was_on:
                 gc.enable()
@@ -265,7 +275,9 @@ class Run:
             self._checked(self._quiet)
         for workload in self.workloads:
             workload.client.stop()
-        self._run_for((max(timeouts) + 2 * self.host.settings.tick_time_ms) / 1000 + 5)
+        settings = self.host.settings
+        silence_ms = max(max(timeouts) + 2 * settings.tick_time_ms, 2 * settings.sessionless_cnxn_timeout_ms)
+        self._run_for(silence_ms / 1000 + 5)
         self._checked(self._alone)
         self.host.stop()
         self._run_for(10.0)
