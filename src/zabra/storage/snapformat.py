@@ -121,10 +121,7 @@ class SnapshotReader:
         self._position = HEADER_SIZE
         self._load_sessions(sessions)
         self._load_acls(tree)
-        try:
-            self._load_nodes(tree)
-        except ValueError as error:
-            raise self._error(str(error)) from error
+        self._load_nodes(tree)
         self._check_seal()
         return self._load_trailer()
 
@@ -156,7 +153,7 @@ class SnapshotReader:
         self._need(4 + max(length, 0))
         end = self._position + 4 + max(length, 0)
         try:
-            text = Reader(self._buffer, self._position, end, end).read_text()
+            text = Reader(self._buffer[self._position : end], limit=end).read_text()
         except MarshallingError as error:
             raise self._error(str(error)) from error
         if text is None:
@@ -180,31 +177,35 @@ class SnapshotReader:
         buffer = self._buffer
         at = self._position
         limit = len(buffer)
-        while True:
-            # Lengths are looked at before they are known to be sound; what is not goes the slow way below.
-            data_at = end = 0
-            if at + 4 <= limit:
-                data_at = at + 8 + int_at(buffer, at)[0]
-                if at + 8 <= data_at <= limit:
-                    length = int_at(buffer, data_at - 4)[0]
-                    end = data_at + _NODE_TAIL + (length if length > 0 else 0)
-                    if end <= limit and length >= -1:
-                        path = buffer[at + 4 : data_at - 4]
-                        tail = end - _NODE_TAIL
-                        data = buffer[data_at:tail] if length >= 0 else None
-                        if path == b"/":
-                            self._position = at + 5
-                            return
-                        load_node(path, data, long_at(buffer, tail)[0], buffer[tail + 8 : end])
-                        at = end
-                        continue
+        try:
+            while True:
+                # Lengths are looked at before they are known to be sound; what is not goes the slow way below.
+                data_at = end = 0
+                if at + 4 <= limit:
+                    data_at = at + 8 + int_at(buffer, at)[0]
+                    if at + 8 <= data_at <= limit:
+                        length = int_at(buffer, data_at - 4)[0]
+                        end = data_at + _NODE_TAIL + (length if length > 0 else 0)
+                        if end <= limit and length >= -1:
+                            path = buffer[at + 4 : data_at - 4]
+                            tail = end - _NODE_TAIL
+                            data = buffer[data_at:tail] if length >= 0 else None
+                            if path == b"/":
+                                self._position = at + 5
+                                return
+                            load_node(path, data, long_at(buffer, tail)[0], buffer[tail + 8 : end])
+                            at = end
+                            continue
+                self._position = at
+                if self._is_end():
+                    return
+                self._need_node()
+                buffer = self._buffer
+                at = self._position
+                limit = len(buffer)
+        except ValueError as error:
             self._position = at
-            if self._is_end():
-                return
-            self._need_node()
-            buffer = self._buffer
-            at = self._position
-            limit = len(buffer)
+            raise self._error(str(error)) from error
 
     def _is_end(self) -> bool:
         """Step over the end string if it is next."""
