@@ -1,0 +1,1 @@
+"""The clients that come with ZooKeeper, unmodified, against a server process."""
