@@ -22,6 +22,7 @@ from zabra.node import Server, State
 from zabra.runtime.ports import Runtime
 
 T = TypeVar("T")
+ALL_WORDS = frozenset(("conf", "cons", "crst", "dirs", "dump", "mntr", "ruok", "srvr", "stat", "wchc", "wchp", "wchs"))
 
 
 class LoopWorker:
@@ -376,6 +377,70 @@ def test_what_cannot_be_run_is_refused_before_the_disk_is_touched(machine: Machi
 
     machine.play(life)
     assert machine.disk.calls == []
+
+
+async def ask(server: Server, word: str) -> str:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.client_port)
+    writer.write(word.encode())
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer.decode()
+
+
+def test_operators_are_told_the_truth(machine: Machine) -> None:
+    """The four-letter words over a server with one session, a few nodes and watches."""
+
+    async def main(server: Server) -> None:
+        peer = await machine.peer(server)
+        await peer.call(Op.CREATE, create_body("/a", b"12345"))
+        await peer.call(Op.CREATE, create_body("/e", b"", 1))
+        await peer.call(Op.GET_DATA, watch_body("/a", True))
+        await peer.call(Op.GET_CHILDREN, watch_body("/", True))
+        for name in ("/zookeeper/quota/a", "/zookeeper/quota/a/zookeeper_stats"):
+            await peer.call(Op.CREATE, create_body(name))
+        limits = b"count=7,bytes=8=;countHardLimit=9"
+        await peer.call(Op.CREATE, create_body("/zookeeper/quota/a/zookeeper_limits", limits))
+        machine.clock.now += 2.5
+        session = f"0x{peer.session_id:x}"
+        mntr = dict(line.split("\t") for line in (await ask(server, "mntr")).splitlines() if "{" not in line)
+        told = {
+            name: mntr[f"zk_{name}"]
+            for name in (
+                "server_state", "znode_count", "ephemerals_count", "watch_count", "approximate_data_size",
+                "outstanding_requests", "global_sessions", "num_alive_connections", "uptime",
+            )
+        }  # fmt: skip
+        assert told == {
+            "server_state": "standalone",
+            "znode_count": str(len(server.tree.nodes) + 1),
+            "ephemerals_count": "1",
+            "watch_count": "2",
+            "approximate_data_size": str(sum(len(k) + len(v.data or b"") for k, v in server.tree.nodes.items())),
+            "outstanding_requests": "0",
+            "global_sessions": "1",
+            "num_alive_connections": "2",
+            "uptime": "2500",
+        }
+        quota = [line for line in (await ask(server, "mntr")).splitlines() if "count_limit_per_namespace" in line]
+        assert quota == ["zk_a_quota_count_limit_per_namespace\t9"]
+        assert "Zxid: 0x6\n" in await ask(server, "srvr")
+        assert "Node count: 10\n" in await ask(server, "stat")
+        assert f"sid={session}" in await ask(server, "cons")
+        dump = await ask(server, "dump")
+        assert f"{session}:\n\t/e" in dump
+        assert session in dump.split("Sessions with Ephemerals")[0]
+        assert "1 connections watching 1 paths\nTotal watches:1" in await ask(server, "wchs")
+        assert (await ask(server, "wchc")).strip() == f"{session}\n\t/a"
+        assert (await ask(server, "wchp")).strip() == f"/a\n\t{session}"
+        dirs = dict(line.split(": ") for line in (await ask(server, "dirs")).splitlines())
+        assert int(dirs["datadir_size"]) > 0
+        assert int(dirs["logdir_size"]) > 0
+        assert f"clientPort={server.client_port}\n" in await ask(server, "conf")
+        assert await ask(server, "crst") == "Connection stats reset.\n"
+        assert await ask(server, "ruok") == "imok"
+
+    machine.run(main, four_letter_whitelist=ALL_WORDS)
 
 
 def test_without_a_port_it_serves_nobody_but_runs(machine: Machine) -> None:

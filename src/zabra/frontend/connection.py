@@ -348,8 +348,6 @@ class Connection(asyncio.Protocol):
         elif pos < len(chunk):
             length = _unpack_int(chunk, pos)[0] if len(chunk) - pos >= 4 else 0
             self._keep(chunk, pos, length + 4)
-            if length > hub.frame_limit or length < 0:
-                self._refuse_frame(length)
         self.flush()
         if self._waiting and hub.pipeline.outstanding > hub.settings.global_outstanding_limit and not self._held:
             self._held = True

@@ -352,6 +352,48 @@ def test_nothing_is_read_until_the_session_is_set_up(slow: Rig) -> None:
     assert client.transport.reading
 
 
+@pytest.mark.parametrize("piece", [1, 3, 4, 5, 30, 47])
+def test_a_connect_request_in_pieces(server: Rig, piece: int) -> None:
+    client = Client(server)
+    connect = pack(">iiqiqi", 44, 0, 0, 10000, 0, 16) + bytes(16)
+    for at in range(0, len(connect), piece):
+        assert client.take() == []
+        client.send(connect[at : at + piece])
+    assert len(client.take()) == 1
+
+
+def test_what_arrives_while_the_session_is_set_up_is_kept(slow: Rig) -> None:
+    """Also when it comes in pieces, the first of which finds nothing kept yet."""
+    client = Client(slow)
+    client.send(pack(">iiqiqi", 44, 0, 0, 10000, 0, 16) + bytes(16))
+    stream = request(1, Op.EXISTS, watch_body("/")) + request(2, Op.PING)
+    for at in range(0, len(stream), 5):
+        client.send(stream[at : at + 5])
+    slow.work()
+    frames = client.take()
+    assert [reply_of(frame).xid for frame in frames[1:]] == [1, -2]
+
+
+def test_reads_behind_a_write_see_null_and_missing_and_closed_nodes(slow: Rig) -> None:
+    """Frequent reads take a short way behind a write as well; it has the same answers."""
+    client = slow.client()
+    other = ((31, "ip", "10.0.0.1"),)
+    for body in (create_body("/null", None), create_body("/data", b"1"), create_body("/closed", b"1", 0, other)):
+        assert client.error(Op.CREATE, body) == 0
+    reads = [watch_body(name, True) for name in ("/null", "/data", "/closed", "/none", "")]
+    plain = [client.ask(Op.GET_DATA, body) for body in reads]
+    client.send(
+        request(100, Op.SET_DATA, set_body("/data", b"1"))
+        + b"".join(request(101 + number, Op.GET_DATA, body) for number, body in enumerate(reads))
+    )
+    slow.work()
+    behind = [reply for reply in client.replies() if reply.xid > 100]
+    assert [reply.err for reply in behind] == [reply.err for reply in plain] == [0, 0, -102, -101, 0]
+    assert [reply.body[:5] for reply in behind] == [reply.body[:5] for reply in plain]
+    slow.client().call(Op.SET_DATA, set_body("/null", b""))
+    assert [event[:2] for event in client.events()] == [(3, b"/null")]
+
+
 def test_a_connection_made_before_the_server_runs_waits() -> None:
     rig = Rig(running=False)
     client = Client(rig)

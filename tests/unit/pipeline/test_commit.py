@@ -14,6 +14,7 @@ from rig import (
     path,
     set_acl_body,
     set_body,
+    stat_of,
     watch_body,
 )
 
@@ -154,3 +155,31 @@ def test_the_sweepers_delete_fires_like_any_other() -> None:
     rig.pipeline.delete_container(b"/box")
     rig.run()
     assert client.events() == [(2, b"/box", 3), (4, b"/", 3)]
+
+
+def test_statistics_that_were_counted_meanwhile_are_kept(client: Client) -> None:
+    """Writes to the statistics node that were planned before it changed do not bring its old text back."""
+    stats = "/zookeeper/quota/q/zookeeper_stats"
+    for name in ("/q", "/zookeeper/quota/q", stats, f"{stats}/old"):
+        assert client.error(Op.CREATE, create_body(name)) == 0
+    assert client.error(Op.CREATE, create_body("/zookeeper/quota/q/zookeeper_limits", b"count=9,bytes=9")) == 0
+    for number, (op, body) in enumerate(
+        [
+            (Op.SET_ACL, set_acl_body(stats)),
+            (Op.CREATE, create_body(f"{stats}/new")),
+            (Op.DELETE, delete_body(f"{stats}/old")),
+        ]
+    ):
+        client.request(Op.CREATE, create_body(f"/q/{number}", b"12"), run=False)
+        client.request(op, body)
+        assert [reply.err for reply in client.replies()] == [0, 0]
+        node = client.rig.tree.nodes[stats.encode()]
+        assert node.data == b"count=%d,bytes=%d" % (2 + number, 2 + 2 * number)
+        assert client.ask(Op.GET_DATA, watch_body(stats)).body == pack(">i", len(node.data)) + node.data + node.stat
+        assert stat_of(node.stat).length == len(node.data)
+    tree = type(client.rig.tree)()
+    for payload in client.rig.log.durable:
+        tree.apply(*decode_txn(payload)[:2])
+    for name, node in tree.nodes.items():
+        live = client.rig.tree.nodes[name]
+        assert (node.data, node.stat, node.acl) == (live.data, live.stat, live.acl)

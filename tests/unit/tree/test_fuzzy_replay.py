@@ -138,3 +138,16 @@ def test_a_close_session_that_finds_its_ephemerals_gone() -> None:
     tree._delete(b"/a/b", 3)
     apply(tree, payloads[3:])
     assert tree.nodes[b"/a"].pzxid == 4
+
+
+def test_writes_to_a_node_that_is_gone_change_nothing() -> None:
+    """It was deleted before the walk came by, after they were made."""
+    _, payloads = log_of(
+        [
+            (Op.CREATE, create_body("/a")),
+            (Op.SET_DATA, set_body("/a", b"1")),
+            (Op.SET_ACL, set_acl_body("/a", MINE)),
+            (Op.DELETE, delete_body("/a")),
+        ]
+    )
+    check(payloads, 2, frozenset(["/a", "/"]))
