@@ -80,8 +80,6 @@ class Snapshotter:
         self._size = 0
         self._began = 0.0
         self._stopped = False
-        #: Zxid of the last snapshot finished here, and when (wall ms); None before the first.
-        self.last: tuple[int, int] | None = None
 
     @property
     def running(self) -> bool:
