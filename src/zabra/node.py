@@ -40,7 +40,14 @@ from zabra.runtime.ports import Runtime, Worker
 from zabra.sessions.tracker import SessionTracker
 from zabra.storage.logwriter import LogWriter
 from zabra.storage.purge import files_to_purge, purge
-from zabra.storage.recovery import Folders, Recovered, open_folders, recover, remove_dead_ephemerals
+from zabra.storage.recovery import (
+    Folders,
+    Recovered,
+    lock_folder,
+    open_folders,
+    recover,
+    remove_dead_ephemerals,
+)
 from zabra.storage.snapstore import SnapshotStore
 from zabra.tree.dump import Dump
 from zabra.tree.owner import OwnerRules
@@ -92,6 +99,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._workers: list[Worker] = []
         self._timers: list[asyncio.TimerHandle] = []
+        self._locks: list[Callable[[], None]] = []
         self._chores: Chores | None = None
         self._listener: Listener | None = None
         self._persist: Persist | None = None
@@ -145,6 +153,9 @@ class Server:
         self.folders = open_folders(
             self.runtime.disk, settings.data_dir, settings.data_log_dir, autocreate=settings.datadir_autocreate
         )
+        # Two servers on one folder would each lose what the other acknowledged.
+        for folder in dict.fromkeys((self.folders.logs, self.folders.snapshots)):
+            self._locks.append(lock_folder(self.runtime.disk, folder))
         self._store = SnapshotStore(
             self.runtime.disk,
             self.folders.snapshots,
@@ -378,6 +389,9 @@ class Server:
         self._workers.clear()
         if self._persist is not None:
             self._writer.close()
+        for unlock in self._locks:
+            unlock()
+        self._locks.clear()
 
     def _new_worker(self, what: str) -> Worker:
         worker = self.runtime.new_worker(f"{self.name}: {what}")

@@ -13,7 +13,7 @@ import pytest
 
 from compat.rawclient import Client
 from compat.servers import LOOPBACK, ZABRA, ServerProcess
-from faults.writers import Writer, write_to_the_end
+from faults.writers import Writer, write_to_the_end, write_until
 
 CONFIG = {"tickTime": "15000", "extendedTypesEnabled": "true"}
 
@@ -144,3 +144,21 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         assert f"{LOOPBACK}" in line
         assert str(server.port) in line
         assert "address already in use" in line.lower()
+
+
+@pytest.mark.parametrize("shared", ["data", "log"])
+def test_two_servers_on_one_folder(shared: str, tmp_path: Path) -> None:
+    """Apache starts both, and each loses what the other acknowledged. The lock ends with its process, however."""
+    config = CONFIG if shared == "data" else {**CONFIG, "dataLogDir": str(tmp_path / "logs")}
+    other = tmp_path / ("data" if shared == "data" else "other")
+    first = ServerProcess(ZABRA, tmp_path / "first", config=config, data=tmp_path / "data")
+    second = ServerProcess(ZABRA, tmp_path / "second", config=config, data=other)
+    taken = tmp_path / ("data" if shared == "data" else "logs") / "version-2"
+    writers = [Writer("w", "1", closes=False)]
+    with first.start():
+        writers[0].connect(first.port)
+        code, line = refused(second)
+        assert code == 3
+        assert line == f"zabra: {taken}: another server is running on this folder"
+        write_until(writers, 500, first.kill)
+    check_after_restart(second if shared == "data" else first, writers)

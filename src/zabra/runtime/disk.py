@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Final
+
+_log = logging.getLogger(__name__)
 
 #: Data only; where the system has none (macOS) the full sync.
 _datasync = getattr(os, "fdatasync", os.fsync)
@@ -160,3 +166,18 @@ class RealDisk:
             raise OSError(error.errno, error.strerror, path) from error
         finally:
             os.close(fd)
+
+    def lock(self, path: str) -> Callable[[], None]:
+        """Take a folder until the returned call or the end of the process. Raises BlockingIOError while it is taken.
+
+        Some network file systems know no locks: there nobody is kept out, as with Apache.
+        """
+        fd = os.open(path, os.O_RDONLY | _FLAGS)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise
+        except OSError as error:
+            _log.warning("%s: cannot be locked (%s); two servers on it would not notice", path, error)
+        return partial(os.close, fd)

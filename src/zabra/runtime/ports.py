@@ -91,6 +91,9 @@ class Disk(Protocol):
     def sync_dir(self, path: str) -> None:
         """Make creations, renames and removals in this folder durable."""
 
+    def lock(self, path: str) -> Callable[[], None]:
+        """Take a folder until the returned call or the end of the process. Raises BlockingIOError while it is taken."""
+
 
 class Worker(Protocol):
     """One helper that runs blocking file work in submission order, one job at a time."""

@@ -199,6 +199,8 @@ class MachineDisk:
         #: Told of a file after it got its final name.
         self.after_rename: Callable[[str], None] = lambda path: None
         self.sync_seconds: Callable[[], float] = lambda: 1e-4
+        #: Folders that a process took, and has until it dies.
+        self.locks: dict[str, Process] = {}
 
     def rebind(self, *changes: tuple[str, Inode | None]) -> None:
         """Bind names to files, or to nothing; atomic, and durable with the next ``sync_dir``."""
@@ -348,3 +350,15 @@ class ProcessDisk:
         self.call("sync_dir", path)
         self.wait(self.machine.sync_seconds())
         self.machine.settle_names(path)
+
+    def lock(self, path: str) -> Callable[[], None]:
+        """Take a folder until the returned call or the death of the process."""
+        locks = self.machine.locks
+        if path in locks and locks[path].alive:
+            raise BlockingIOError(errno.EAGAIN, "folder is taken", path)
+        locks[path] = self._process
+
+        def unlock() -> None:
+            del locks[path]
+
+        return unlock

@@ -121,6 +121,14 @@ def _open_folder(disk: Disk, path: str, kind: str, autocreate: bool) -> None:
         raise DataError(f"Cannot write to {kind} directory {path}: {error}", EXIT_DATA_DIR) from error
 
 
+def lock_folder(disk: Disk, path: str) -> Callable[[], None]:
+    """Keep other servers out of a folder until the returned call. Raises :class:`DataError` when one is in."""
+    try:
+        return disk.lock(path)
+    except BlockingIOError as error:
+        raise DataError(f"{path}: another server is running on this folder", EXIT_DATA_DIR) from error
+
+
 def _refuse_names(disk: Disk, path: str, prefix: str, what: str) -> None:
     for name in disk.listdir(path):
         if name.startswith(f"{prefix}."):

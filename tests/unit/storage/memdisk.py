@@ -64,6 +64,7 @@ class MemoryDisk:
         self.inodes: dict[str, Inode] = {}
         self.folders: dict[str, None] = {"/": None}
         self.calls: list[tuple[str, str]] = []
+        self.locked: dict[str, None] = {}
         self.on_call: Callable[[str, str], None] = lambda name, path: None
 
     def called(self, name: str, path: str) -> None:
@@ -141,6 +142,12 @@ class MemoryDisk:
 
     def sync_dir(self, path: str) -> None:
         self.called("sync_dir", path)
+
+    def lock(self, path: str) -> Callable[[], None]:
+        if path in self.locked:
+            raise BlockingIOError(errno.EAGAIN, "folder is taken", path)
+        self.locked[path] = None
+        return lambda: self.locked.pop(path)
 
     def crash(self, rng: random.Random) -> None:
         """Lose power: each sector that differs from what was synced survives or not; or a write is cut at a byte."""
