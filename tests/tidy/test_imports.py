@@ -14,17 +14,17 @@ LAYERS = (
     ("main",),
     ("node",),
     ("admin",),
-    ("frontend",),
+    ("frontend", "quorum"),
     ("pipeline",),
     ("storage",),
-    ("tree", "sessions", "auth"),
+    ("tree", "sessions", "auth", "zab"),
     ("wire",),
     ("config", "obs", "runtime"),
     ("errors", "consts", "zxid", "paths", "__init__"),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 #: Packages that neither wait for, open, nor ask the outside for anything.
-PURE = ("wire", "tree", "sessions", "auth")
+PURE = ("wire", "tree", "sessions", "auth", "zab")
 OUTSIDE = ("asyncio", "os", "random", "socket", "subprocess", "threading", "time", "uvloop", "secrets", "uuid")
 #: Modules that are one unit with another.
 PART_OF = {"node_status": "node"}
