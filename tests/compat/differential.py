@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from compat import datafiles, jute
+from compat import jute
+from compat.exchange import compare_served
 from compat.jute import Session, Stat, Time
-from compat.rawclient import Client, Link
+from compat.rawclient import Link
 from compat.servers import APACHE, ZABRA, ServerProcess, copy_data, missing_java
-from compat.workload import SUPER_CREDENTIAL, SUPER_DIGEST, Connect, Raw, Send, Step, Workload
+from compat.workload import SUPER_DIGEST, Connect, Raw, Send, Step, Workload
 
 CONFIG: Final = {
     "minSessionTimeout": "30000",
@@ -49,9 +50,6 @@ VARIANTS: Final[tuple[dict[str, str], ...]] = (
 )
 #: Two servers that ran in lockstep prepare the same request within this time.
 CLOCK_TOLERANCE_MS: Final = 10000
-#: What stock writes when it has applied nothing since it read a snapshot.
-NO_DIGEST_YET: Final = (0, 2, 0)
-SNAPSHOT_TIMEOUT_S: Final = 20.0
 UNIMPLEMENTED: Final = -6
 AUTH_FAILED: Final = -115
 SHOWN_STEPS: Final = 8
@@ -94,6 +92,12 @@ class Side:
         self.server = server
         self.folder = folder
         self.links: dict[int, Link] = {}
+
+    def close(self) -> None:
+        """Close every connection without a word."""
+        for link in self.links.values():
+            link.close()
+        self.links.clear()
 
     def begin(self, step: Step) -> None:
         """Send what the step sends."""
@@ -289,19 +293,21 @@ class Experiment:
         self.workload = Workload(seed)
         self.folders = (Folder(), Folder())
         self.servers: list[ServerProcess] = []
+        self.sides: list[Side] = []
 
     def run(self, steps: int) -> list[str]:
         """The differences found, with what led to them; empty when there is none."""
         try:
             return self._run(steps)
         finally:
+            for side in self.sides:
+                side.close()
             for server in self.servers:
                 server.kill()
 
     def _run(self, steps: int) -> list[str]:
         first = [self._server(kind, f"first-{n}-{kind}") for n, kind in enumerate(self.kinds)]
-        sides = [Side(server.start(), folder) for server, folder in zip(first, self.folders, strict=True)]
-        if lines := Lockstep(sides[0], sides[1], self.workload).run(steps, self.workload.opening()):
+        if lines := self._lockstep([server.start() for server in first]).run(steps, self.workload.opening()):
             return lines
         for server in first:
             server.stop()
@@ -312,10 +318,15 @@ class Experiment:
                 return [f"folder of {self.kinds[number]}, served by {self.kinds[0]} / {self.kinds[1]}:", *lines]
             exchanged.append(pair[1 - number])
             pair[number].stop()
-        swapped = [Side(server, self.folders[number]) for number, server in enumerate(exchanged)]
         opening = self.workload.reopening(self.workload.last_zxid)
-        lines = Lockstep(swapped[0], swapped[1], self.workload).run(steps // 2, opening)
+        lines = self._lockstep(exchanged).run(steps // 2, opening)
         return ["with the folders exchanged (left serves what right wrote):", *lines] if lines else []
+
+    def _lockstep(self, servers: list[ServerProcess]) -> Lockstep:
+        for side in self.sides:
+            side.close()
+        self.sides = [Side(server, folder) for server, folder in zip(servers, self.folders, strict=True)]
+        return Lockstep(self.sides[0], self.sides[1], self.workload)
 
     def _server(self, kind: str, name: str, data: Path | None = None) -> ServerProcess:
         server = ServerProcess(kind, self.home / name, config=CONFIG, properties=self.properties, data=data)
@@ -325,59 +336,6 @@ class Experiment:
     def _copy(self, origin: ServerProcess, kind: str, name: str) -> ServerProcess:
         data = copy_data(origin, self.home / name)
         return self._server(kind, name, data).start()
-
-
-def compare_served(pair: list[ServerProcess]) -> list[str]:
-    """Two servers that started on the same data: snapshots, trees, digests, counts must be equal as they are."""
-    lines: list[str] = []
-    snapshots = [_start_snapshot(server) for server in pair]
-    for name in ("zxid", "sessions", "digest"):
-        a, b = (getattr(snapshot, name) for snapshot in snapshots)
-        if a != b and not (name == "digest" and NO_DIGEST_YET in (a, b) and pair[a != NO_DIGEST_YET].kind == APACHE):
-            lines.append(f"snapshot {name}: {a!r} / {b!r}")
-    lines += _compare_maps("snapshot", snapshots[0].nodes, snapshots[1].nodes)
-    trees = [_walk_as_super(server) for server in pair]
-    lines += _compare_maps("tree", trees[0], trees[1])
-    # Stock logs what does not parse as an error under the zxid before it, and then lists that zxid's digest again.
-    hashes = [list(dict.fromkeys(server.word("hash").splitlines())) for server in pair]
-    if hashes[0] != hashes[1]:
-        lines.append(f"hash: {hashes[0]!r} / {hashes[1]!r}")
-    for label in ("Zxid:", "Node count:"):
-        shown = [[line for line in server.word("srvr").splitlines() if line.startswith(label)] for server in pair]
-        if shown[0] != shown[1]:
-            lines.append(f"srvr: {shown[0]} / {shown[1]}")
-    for server in pair:
-        mismatches = [
-            line for line in server.word("mntr").splitlines() if line.startswith("zk_digest_mismatches_count")
-        ]
-        if [line.split()[1] for line in mismatches] != ["0"]:
-            lines.append(f"{server.kind} finds other digests than the log says: {mismatches}")
-    return lines
-
-
-def _start_snapshot(server: ServerProcess) -> datafiles.Snapshot:
-    """What a server dumps at its start; ours does that while it serves already."""
-    zxid = next(line for line in server.word("srvr").splitlines() if line.startswith("Zxid: 0x"))[8:]
-    deadline = time.monotonic() + SNAPSHOT_TIMEOUT_S
-    while (file := datafiles.newest_snapshot(server.data)).name.split(".")[1] != zxid:
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{server.kind} serves zxid 0x{zxid}, its newest snapshot is {file}")
-        time.sleep(0.01)
-    return datafiles.read_snapshot(file)
-
-
-def _walk_as_super(server: ServerProcess) -> dict[str, tuple[Any, ...]]:
-    with Client(server.port) as client:
-        client.call(jute.AUTH, jute.auth("digest", SUPER_CREDENTIAL), jute.XID_AUTH)
-        tree = datafiles.walk(client)
-        client.close_session()
-    return tree
-
-
-def _compare_maps(name: str, a: dict[str, Any], b: dict[str, Any]) -> list[str]:
-    return [f"{name} {path}: {a.get(path)!r} / {b.get(path)!r}" for path in {**a, **b} if a.get(path) != b.get(path)][
-        :20
-    ]
 
 
 def main() -> int:

@@ -70,6 +70,7 @@ class Client:
         self.link.send(jute.frame(jute.connect(**handshake)))
         payload = self.link.receive()
         if payload is None:
+            self.link.close()
             raise ConnectionError("the server closed the connection instead of answering the handshake")
         self.handshake = jute.decode_handshake(payload)
 
