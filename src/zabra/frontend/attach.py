@@ -94,5 +94,5 @@ class Attach:
     def _refuse(self, conn: Connection) -> None:
         request = self._opening.pop(conn)
         _log.info("refusing session 0x%x of %s:%d", request.session_id & (1 << 64) - 1, *conn.peer)
-        conn.out.append(encode_connect_response(0, 0, _NO_PASSWORD, read_only=False if request.has_read_only else None))
+        conn.write(encode_connect_response(0, 0, _NO_PASSWORD, read_only=False if request.has_read_only else None))
         conn.close()

@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
         self.identities: tuple[Identity, ...] = ()
         self.transport: asyncio.Transport
         self.peer = ("", 0)
-        #: Replies and events not yet written.
+        #: Replies and events not yet written, each a whole frame.
         self.out: list[bytes] = []
         self.dirty = False
         #: Uncommitted writes (None) and the requests that wait behind them.
@@ -116,6 +116,8 @@ class Connection(asyncio.Protocol):
         self.received = 0
         self.sent = 0
         self.events = 0
+        #: Bytes of events among what is queued, without their lengths.
+        self.event_bytes = 0
         self._sent_noted = 0
         self.last_op = 0
         self.last_xid = -1
@@ -413,7 +415,7 @@ class Connection(asyncio.Protocol):
         stats.metrics.bytes_received_count.value += 4
         self.received += 1
         self.state = CLOSING
-        self.out.append(self.hub.four_letter(word, chunk[4:12]))
+        self.write(self.hub.four_letter(word, chunk[4:12]))
         stats.packets_sent += 1
         self.close()
 
@@ -424,7 +426,7 @@ class Connection(asyncio.Protocol):
         self.timeout_ms = session.timeout_ms
         self.state = OPEN
         self._blocked = False
-        self.out.append(reply)
+        self.write(reply)
         self.sent += 1
         self.touch_dirty()
         self.hub.call_soon(self.resume)
@@ -517,7 +519,7 @@ class Connection(asyncio.Protocol):
                 self.close()
             return 0
         size = len(body)
-        self.out += (pack_reply(size + 16, xid, zxid, code), body)
+        self.out.append(pack_reply(size + 16, xid, zxid, code) + body)
         self._count_replies(1, 0)
         return size if size > 1024 else 0
 
@@ -562,10 +564,10 @@ class Connection(asyncio.Protocol):
                         data = node.data
                         if data is not None:
                             length = len(data)
-                            out += (pack_data(length + 88, xid, zxid, 0, length), data, node.stat)
+                            out.append(pack_data(length + 88, xid, zxid, 0, length) + data + node.stat)
                             reads += 1
                             continue
-                        out += (pack_data(88, xid, zxid, 0, -1), node.stat)
+                        out.append(pack_data(88, xid, zxid, 0, -1) + node.stat)
                         reads += 1
                         continue
             self._read(op, xid, frame, identities)
@@ -591,6 +593,7 @@ class Connection(asyncio.Protocol):
             return
         self.out.append(event)
         self.events += 1
+        self.event_bytes += len(event) - 4
         if not self.dirty:
             self.touch_dirty()
 
@@ -611,8 +614,20 @@ class Connection(asyncio.Protocol):
         if latency:
             self._note_latency(latency, self.sent - self._sent_noted)
         self._sent_noted = self.sent
-        data = b"".join(out)
+        if len(out) == 1:
+            data = out[0]
+            self.hub.stats.record_response_sizes(len(data), len(data), len(data))
+        else:
+            data = b"".join(out)
+            sizes = list(map(len, out))
+            self.hub.stats.record_response_sizes(min(sizes), max(sizes), sizes[-1])
+        self.hub.stats.metrics.response_bytes.value += len(data) - 4 * len(out) - self.event_bytes
+        self.event_bytes = 0
         out.clear()
+        self.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Write past everything that is queued: connect replies and the answers of four-letter words."""
         transport = self.transport
         if transport.is_closing():
             return

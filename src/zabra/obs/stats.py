@@ -73,13 +73,13 @@ class ServerStats:
         self._latency_total_ms += latency_ms * n_requests
         self.latency_count += n_requests
 
-    def record_response_size(self, size: int) -> None:
-        """A reply of ``size`` bytes left."""
-        self.last_response_size = size
-        if size < self.min_response_size or self.min_response_size < 0:
-            self.min_response_size = size
-        if size > self.max_response_size:
-            self.max_response_size = size
+    def record_response_sizes(self, smallest: int, largest: int, last: int) -> None:
+        """Replies and events left together; sizes in bytes with the four of the length, which are not shown."""
+        self.last_response_size = last - 4
+        if smallest - 4 < self.min_response_size or self.min_response_size < 0:
+            self.min_response_size = smallest - 4
+        if largest - 4 > self.max_response_size:
+            self.max_response_size = largest - 4
 
     @property
     def min_latency_ms(self) -> int:

@@ -67,3 +67,23 @@ def test_a_write_beyond_a_hard_quota_counts_for_its_first_component() -> None:
         assert client.error(Op.CREATE, create_body(f"/zookeeper/quota/app{name}", data)) == 0
     assert client.error(Op.SET_DATA, set_body("/app", b"too long")) == Code.QUOTA_EXCEEDED
     assert server.stats.metrics.dump()["app_quota_exceeded_error_per_namespace"] == 1
+
+
+def test_sizes_of_replies_and_events(server: Rig, client: Client) -> None:
+    client.call(Op.CREATE, create_body("/a", b"data"))
+    client.call(Op.GET_DATA, watch_body("/a", watch=True))
+    server.stats.reset()
+    client.call(Op.SET_DATA, set_body("/a", b"new"))
+    stats = server.stats
+    event, reply = 16 + 4 + 4 + 4 + 2, 16 + 68
+    assert (stats.min_response_size, stats.max_response_size, stats.last_response_size) == (event, reply, reply)
+    assert (stats.metrics.response_bytes.value, stats.metrics.watch_bytes.value) == (reply, event)
+    client.call(Op.GET_DATA, watch_body("/a"))
+    size = 16 + 4 + 3 + 68
+    assert (stats.min_response_size, stats.max_response_size, stats.last_response_size) == (event, size, size)
+
+
+def test_connect_replies_are_no_responses(server: Rig) -> None:
+    server.stats.reset()
+    server.client()
+    assert server.stats.max_response_size == -1

@@ -33,15 +33,15 @@ def test_a_clock_that_went_back_is_no_latency():
 
 def test_reply_sizes_keep_last_smallest_and_largest():
     stats = ServerStats(Metrics())
-    for size in (20, 400, 16, 88):
-        stats.record_response_size(size)
+    for smallest, largest, last in ((24, 24, 24), (20, 404, 50), (92, 92, 92)):
+        stats.record_response_sizes(smallest, largest, last)
     assert (stats.last_response_size, stats.min_response_size, stats.max_response_size) == (88, 16, 400)
 
 
 def test_reset_starts_over_with_the_metrics_too():
     stats = ServerStats(Metrics())
     stats.record(1, 7.0)
-    stats.record_response_size(9)
+    stats.record_response_sizes(9, 9, 9)
     stats.packets_received += 2
     stats.packets_sent += 2
     stats.metrics.response_bytes.add(9)
