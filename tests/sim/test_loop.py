@@ -144,9 +144,39 @@ def test_an_exception_is_kept_and_a_crash_is_none(loop):
     assert "ZeroDivisionError" in loop.errors[0]
 
 
-def test_blocking_work_delays_everything(loop):
-    when = []
-    loop.call_soon(loop.block, 3.0)
-    loop.call_later(1.0, lambda: when.append(loop.time()))
+def test_a_process_that_blocks_misses_its_timers_and_the_world_goes_on(loop):
+    process = Process("server")
+    seen = []
+
+    def note(what):
+        seen.append((loop.time(), what))
+
+    def begin():
+        loop.call_later(1.0, note, "own timer")
+        loop.call_soon(note, "own turn")
+        loop.block(3.0)
+        note("unblocked")
+
+    loop.call_later(1.0, note, "world")
+    loop.call_later(2.0, loop.run_as, process, note, "from outside")
+    loop.run_as(process, begin)
     loop.run_until(10.0)
-    assert when == [3.0]
+    wanted = [(1.0, "world"), (3.0, "unblocked"), (3.0, "own turn"), (3.0, "from outside"), (3.0, "own timer")]
+    assert seen == wanted
+
+
+def test_a_process_may_die_while_it_blocks(loop):
+    process = Process("server")
+    seen = []
+
+    def begin():
+        loop.block(3.0)
+        process.check()
+        seen.append("alive")
+
+    loop.call_later(1.0, process.die)
+    loop.call_later(2.0, lambda: seen.append(loop.time()))
+    loop.run_as(process, begin)
+    loop.run_until(10.0)
+    assert seen == [2.0]
+    assert loop.errors == []

@@ -84,7 +84,7 @@ def test_a_job_that_sleeps_when_its_process_dies_is_unwound_and_never_done():
 
     bench.submit(bench.worker(), job, "job")
     bench.loop.run_until(1.0)
-    bench.process.alive = False
+    bench.process.die()
     for strand in bench.process.strands:
         strand.end()
     bench.loop.run_until(10.0)
@@ -102,3 +102,22 @@ def test_close_finishes_what_was_submitted():
     assert (2.0, "b runs") in bench.seen
     bench.loop.run_until(10.0)
     assert [what[0] for _, what in bench.seen[1:]] == ["a", "b"]
+
+
+def test_a_process_may_die_while_it_closes_its_worker():
+    bench = Bench()
+    worker = bench.worker()
+    bench.submit(worker, lambda: bench.loop.block(5.0), "a")
+    bench.submit(worker, lambda: bench.note("b runs"), "b")
+
+    def kill():
+        bench.process.die()
+        for strand in bench.process.strands:
+            strand.end()
+
+    bench.loop.run_until(1.0)
+    bench.loop.world_at(2.0, kill)
+    bench.loop.run_as(bench.process, worker.close)
+    bench.loop.run_until(20.0)
+    assert bench.loop.time() == 20.0
+    assert bench.seen == []

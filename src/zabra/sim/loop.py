@@ -43,6 +43,9 @@ class Process:
         #: Worker threads that must end with it.
         self.strands: list[Strand] = []
         self.coroutines: list[Coroutine[Any, Any, Any]] = []
+        #: Its loop waits for the disk; what its sockets have for it then, to be called afterwards.
+        self.blocked = False
+        self.backlog: list[Callable[[], None]] = []
 
     def die(self) -> None:
         """Nothing of it runs any more. A coroutine that never began is closed, or Python would warn of it."""
@@ -209,6 +212,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Call at once, as ``process``; its exceptions and crashes end here."""
         if not process.alive:
             return
+        if process.blocked:
+            self._ready.append(SimHandle(self._now, callback, args, None, process))
+            return
         before = self.process
         self.process = process
         try:
@@ -234,11 +240,52 @@ class SimLoop(asyncio.AbstractEventLoop):
         return handle
 
     def block(self, seconds: float) -> None:
-        """The code that runs takes so long: a worker's thread lets others run meanwhile, the loop's own does not."""
+        """The code that runs takes so long. A worker's thread lets its loop go on; the loop's own only other machines.
+
+        Returns early when the process dies meanwhile.
+        """
         if self.strand is not None:
             self.strand.sleep(seconds)
-        else:
-            self._now += seconds
+            return
+        process = self.process
+        until = self._now + seconds
+        process.blocked = process is not self.world
+        self.process = self.world
+        held: list[SimHandle] = []
+        late: list[SimHandle] = []
+        # Tasks of the world step while this one stands still.
+        task = asyncio.current_task(self)
+        if task is not None:
+            asyncio.tasks._leave_task(self, task)
+        while process.alive and self._step_of_the_world(until, held, late):
+            pass
+        if process.alive:
+            self._now = until
+        if task is not None:
+            asyncio.tasks._enter_task(self, task)
+        self.process = process
+        process.blocked = False
+        # A loop finishes its turn; then uvloop looks at its timers before its sockets, which is the harder order.
+        self._ready.extend(held + late)
+        for callback in process.backlog:
+            self.world_soon(callback)
+        process.backlog.clear()
+
+    def _step_of_the_world(self, until: float, held: list[SimHandle], late: list[SimHandle]) -> bool:
+        """Run the next call of the world; those of servers are collected. False when nothing is due by ``until``."""
+        if self._ready:
+            handle = self._ready.popleft()
+            if handle.process is self.world:
+                self._run(handle)
+            else:
+                held.append(handle)
+            return True
+        if self._timers and self._timers[0][0] <= until:
+            when, _, handle = heappop(self._timers)
+            self._now = max(self._now, when)
+            (self._ready if handle.process is self.world else late).append(handle)
+            return True
+        return False
 
     def run_until(self, deadline: float, stop: Callable[[], bool] = lambda: False) -> None:
         """Run until second ``deadline``, or until ``stop()`` holds between two calls."""
@@ -256,7 +303,9 @@ class SimLoop(asyncio.AbstractEventLoop):
                     return
                 else:
                     for _ in range(len(ready)):
-                        self._run(ready.popleft())
+                        # A call that blocked has let others run.
+                        if ready:
+                            self._run(ready.popleft())
                         if stop():
                             return
                     self._now += self.turn_cost
@@ -265,12 +314,15 @@ class SimLoop(asyncio.AbstractEventLoop):
             asyncio.events._set_running_loop(None)
 
     def _collect_due(self) -> None:
+        """Make ready what is due: first what came from outside, as a loop looks at its sockets before its timers."""
         timers = self._timers
         now = self._now
+        own: list[SimHandle] = []
         while timers and timers[0][0] <= now:
             handle = heappop(timers)[2]
             if handle.callback is not None:
-                self._ready.append(handle)
+                (self._ready if handle.process is self.world else own).append(handle)
+        self._ready += own
 
     def _run(self, handle: SimHandle) -> None:
         callback = handle.callback

@@ -192,6 +192,10 @@ class SimTransport(asyncio.Transport):
 
     def _deliver(self) -> None:
         self._delivering = False
+        if self.process.blocked:
+            self._delivering = True
+            self.process.backlog.append(self._deliver)
+            return
         if not self._reading or self._closing or not self.process.alive:
             return
         inbox = self._inbox

@@ -119,6 +119,8 @@ class Oracle:
         self._enforce_quota = enforce_quota
         #: (session, xid) of every logged request -> its zxid.
         self._seen: dict[tuple[int, int], int] = {}
+        #: Session -> zxid of its creation, those that have ended included.
+        self._created: dict[int, int] = {}
         #: Sessions that clients were told of -> when the last request that was answered had been sent, and timeout ms.
         self.touched: dict[int, tuple[float, int]] = {}
         #: Sessions whose client has asked for their end.
@@ -213,6 +215,7 @@ class Oracle:
         if isinstance(body, CreateSessionTxn):
             if header.session_id in model.sessions:
                 raise Violation(f"session {header.session_id:x} is created again")
+            self._created[header.session_id] = header.zxid
         elif isinstance(body, DeleteTxn) and header.type == Op.DELETE_CONTAINER:
             node = model.nodes.get(body.path or b"")
             if node is None:
@@ -242,8 +245,9 @@ class Oracle:
     def session_acked(self, session_id: int) -> None:
         """A client was told that it has a session."""
         self.catch_up()
-        if session_id not in self.model.sessions:
+        if session_id not in self._created:
             raise Violation(f"session {session_id:x} was given out and is not in the log")
+        self.acked = max(self.acked, self._created[session_id])
 
     def session_refused(self, session_id: int) -> None:
         """A client was told that its session is gone: it is, or it was silent for too long and is about to be."""
@@ -291,6 +295,8 @@ class Oracle:
         for lost in range(zxid + 1, self.model.zxid + 1):
             entry = self.logged.pop(lost)
             self._seen.pop((entry.header.session_id, entry.header.cxid), None)
+            if entry.header.type == Op.CREATE_SESSION:
+                del self._created[entry.header.session_id]
         self.model.rollback(zxid)
         self.tap.check_tails()
         self.tap.restart()

@@ -270,8 +270,8 @@ class Run:
                 self._run_for(0.01)
         self._checked(self._quiet)
         if self.rng.random() < 0.03:
-            # Time enough for a purge by the clock.
-            self._run_for(4000.0)
+            # With few pings time enough for a purge by the clock.
+            self._run_for(4000.0 if self.host.settings.tick_time_ms == 2000 else 100.0)
             self._checked(self._quiet)
         for workload in self.workloads:
             workload.client.stop()

@@ -138,6 +138,7 @@ class SimWorker:
             if self._timer is not None:
                 self._timer.cancel()
                 self._loop.block(max(self._timer.when() - self._loop.time(), 0))
+                self._process.check()
             self._step()
         if self._timer is not None:
             self._timer.cancel()
