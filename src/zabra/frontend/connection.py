@@ -614,15 +614,21 @@ class Connection(asyncio.Protocol):
         if latency:
             self._note_latency(latency, self.sent - self._sent_noted)
         self._sent_noted = self.sent
+        stats = self.hub.stats
         if len(out) == 1:
             data = out[0]
-            self.hub.stats.record_response_sizes(len(data), len(data), len(data))
+            size = len(data) - 4
+            stats.last_response_size = size
+            if size < stats.min_response_size or size > stats.max_response_size:
+                stats.record_response_sizes(size, size, size)
         else:
             data = b"".join(out)
-            sizes = list(map(len, out))
-            self.hub.stats.record_response_sizes(min(sizes), max(sizes), sizes[-1])
-        self.hub.stats.metrics.response_bytes.value += len(data) - 4 * len(out) - self.event_bytes
-        self.event_bytes = 0
+            sizes = set(map(len, out))  # a few different ones at most
+            stats.record_response_sizes(min(sizes) - 4, max(sizes) - 4, len(out[-1]) - 4)
+        stats.quick_response_bytes += len(data) - 4 * len(out)
+        if self.event_bytes:
+            stats.quick_response_bytes -= self.event_bytes
+            self.event_bytes = 0
         out.clear()
         self.write(data)
 

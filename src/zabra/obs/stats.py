@@ -27,6 +27,7 @@ class ServerStats:
         "packets_sent",
         "quick_bytes",
         "quick_reads",
+        "quick_response_bytes",
     )
 
     packets_received: int
@@ -39,6 +40,8 @@ class ServerStats:
     #: are such, and counting them here spares half a microsecond for each chunk.
     quick_reads: int
     quick_bytes: int
+    #: Bytes of replies that :meth:`settle` has yet to count.
+    quick_response_bytes: int
     #: Bytes of the last, smallest and largest reply; -1 before the first.
     last_response_size: int
     min_response_size: int
@@ -61,6 +64,8 @@ class ServerStats:
             self.metrics.readlatency.add_many(0, reads)
         self.metrics.bytes_received_count.value += self.quick_bytes
         self.quick_bytes = 0
+        self.metrics.response_bytes.value += self.quick_response_bytes
+        self.quick_response_bytes = 0
 
     def record(self, n_requests: int, latency_ms: float) -> None:
         """``n_requests`` requests (at least 1) were answered, each ``latency_ms`` after it was read."""
@@ -74,12 +79,12 @@ class ServerStats:
         self.latency_count += n_requests
 
     def record_response_sizes(self, smallest: int, largest: int, last: int) -> None:
-        """Replies and events left together; sizes in bytes with the four of the length, which are not shown."""
-        self.last_response_size = last - 4
-        if smallest - 4 < self.min_response_size or self.min_response_size < 0:
-            self.min_response_size = smallest - 4
-        if largest - 4 > self.max_response_size:
-            self.max_response_size = largest - 4
+        """Replies and events left together; sizes in bytes without the four of the length."""
+        self.last_response_size = last
+        if smallest < self.min_response_size or self.min_response_size < 0:
+            self.min_response_size = smallest
+        if largest > self.max_response_size:
+            self.max_response_size = largest
 
     @property
     def min_latency_ms(self) -> int:
@@ -102,6 +107,7 @@ class ServerStats:
         self.metrics.reset()
 
     def _clear(self) -> None:
+        self.quick_response_bytes = 0
         self.quick_reads = 0
         self.quick_bytes = 0
         self.packets_received = 0

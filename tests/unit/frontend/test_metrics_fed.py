@@ -75,6 +75,7 @@ def test_sizes_of_replies_and_events(server: Rig, client: Client) -> None:
     server.stats.reset()
     client.call(Op.SET_DATA, set_body("/a", b"new"))
     stats = server.stats
+    stats.settle()
     event, reply = 16 + 4 + 4 + 4 + 2, 16 + 68
     assert (stats.min_response_size, stats.max_response_size, stats.last_response_size) == (event, reply, reply)
     assert (stats.metrics.response_bytes.value, stats.metrics.watch_bytes.value) == (reply, event)
