@@ -213,13 +213,13 @@ def _envi(_source: StatusSource) -> Iterator[str]:
     yield f"host.name={_host_name()}\n"
     for name in ("version", "vendor", "home", "class.path", "library.path"):
         yield f"java.{name}=<NA>\n"
-    yield f"java.io.tmpdir={os.environ.get('TMPDIR', '/tmp')}\n"
+    yield "java.io.tmpdir=/tmp\n"  # whatever TMPDIR says, as a JVM on Linux
     yield "java.compiler=<NA>\n"
     yield f"os.name={platform.system()}\n"
     yield f"os.arch={_JAVA_ARCHITECTURES.get(platform.machine(), platform.machine())}\n"
     yield f"os.version={platform.release()}\n"
     yield f"user.name={_user_name()}\n"
-    yield f"user.home={os.path.expanduser('~')}\n"
+    yield f"user.home={_user_home()}\n"
     yield f"user.dir={os.getcwd()}\n"
     yield f"os.memory.free={page * free // megabyte}MB\n"
     yield f"os.memory.max={page * pages // megabyte}MB\n"
@@ -241,6 +241,16 @@ def _host_name() -> str:
     import socket
 
     return socket.gethostname() or "<NA>"
+
+
+def _user_home() -> str:
+    """The home folder of the user who runs the server: the system's record, not $HOME, as in a JVM."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):
+        return os.path.expanduser("~")
 
 
 def _user_name() -> str:

@@ -202,3 +202,15 @@ def test_fractions_are_printed_as_java_does(source, chance, expected):
 
 def test_a_word_that_stock_closes_on_gets_nothing(source):
     assert answer("telnet close", source) == b""
+
+
+def test_envi_shows_what_a_jvm_would(source, monkeypatch):
+    """The variables say nothing to a JVM: the system's record of the user counts, and /tmp."""
+    import os
+    import pwd
+
+    monkeypatch.setenv("HOME", "/elsewhere")
+    monkeypatch.setenv("TMPDIR", "/other")
+    lines = text("envi", source).splitlines()
+    assert f"user.home={pwd.getpwuid(os.getuid()).pw_dir}" in lines
+    assert "java.io.tmpdir=/tmp" in lines
