@@ -32,7 +32,7 @@ from zabra.errors import MarshallingError, ProtocolError
 from zabra.wire.primitives import EXTRA_SIZE, NULL, Reader, TruncatedError, pack_vector
 from zabra.wire.records_data import Identity, decode_identity, encode_identity
 from zabra.wire.records_quorum import LearnerInfo, QuorumPacket
-from zabra.zxid import epoch_of, make_zxid
+from zabra.zxid import make_zxid
 
 
 class Packet:
@@ -167,7 +167,8 @@ class LearnerHello(NamedTuple):
     """What the first packet of a learner says."""
 
     observer: bool
-    accepted_epoch: int
+    #: Accepted epoch << 32; of a learner that is older than 3.4 its last zxid.
+    zxid: int
     #: None: an old learner that does not tell.
     sid: int | None
     protocol_version: int
@@ -190,7 +191,7 @@ def parse_learner_info(packet: QuorumPacket) -> LearnerHello:
             (version,) = _INT.unpack_from(data, 8)
         if len(data) >= 20:
             (config_version,) = _LONG.unpack_from(data, 12)
-    return LearnerHello(packet.type == Packet.OBSERVERINFO, epoch_of(packet.zxid), sid, version, config_version)
+    return LearnerHello(packet.type == Packet.OBSERVERINFO, packet.zxid, sid, version, config_version)
 
 
 def leader_info(epoch: int) -> bytes:

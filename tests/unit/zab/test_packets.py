@@ -103,10 +103,10 @@ def test_fields_come_back_as_they_were_sent():
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (None, LearnerHello(False, 5, None, 1, None)),
-        ("0000000000000007", LearnerHello(False, 5, 7, 1, None)),
-        ("000000000000000700010000", LearnerHello(False, 5, 7, 0x10000, None)),
-        ("0000000000000007000100000000000100000000", LearnerHello(False, 5, 7, 0x10000, 0x100000000)),
+        (None, LearnerHello(False, 5 << 32, None, 1, None)),
+        ("0000000000000007", LearnerHello(False, 5 << 32, 7, 1, None)),
+        ("000000000000000700010000", LearnerHello(False, 5 << 32, 7, 0x10000, None)),
+        ("0000000000000007000100000000000100000000", LearnerHello(False, 5 << 32, 7, 0x10000, 0x100000000)),
     ],
 )
 def test_old_learners_say_less_about_themselves(data, expected):
@@ -115,7 +115,9 @@ def test_old_learners_say_less_about_themselves(data, expected):
 
 
 def test_an_observer_says_so():
-    assert packets.parse_learner_info(one(packets.learner_info(True, 5, 3, 9))) == LearnerHello(True, 5, 3, 0x10000, 9)
+    assert packets.parse_learner_info(one(packets.learner_info(True, 5, 3, 9))) == LearnerHello(
+        True, 5 << 32, 3, 0x10000, 9
+    )
 
 
 def test_a_learner_must_introduce_itself():
