@@ -48,6 +48,9 @@ CLOSED: Final = 4
 
 #: Bytes of replies one chunk may produce before the rest of it waits for the socket.
 _OUT_MAX: Final = 1 << 21
+#: Bytes of requests served in one turn of the loop, and those of the request that crosses the line; the rest waits for
+#: the next, so that a client with many requests on their way holds up no other. uvloop reads up to 8 MB in one go.
+_TURN_MAX: Final = 1 << 16
 #: Bytes of unsent replies and events at which a connection is cut: its client asked for events and does not read them.
 _UNSENT_MAX: Final = 1 << 26
 
@@ -249,7 +252,10 @@ class Connection(asyncio.Protocol):
         last = -1 if self._guarded else size - 17
         pos = reads = count = big = op = xid = 0
         stamped = False
-        while size - pos >= 4:
+        turn = size - 3
+        if turn > _TURN_MAX:
+            turn = _TURN_MAX
+        while pos < turn:
             if pos <= last:
                 length, xid, op, path_length = _unpack_head(chunk, pos)
                 start = pos + 16
@@ -343,24 +349,25 @@ class Connection(asyncio.Protocol):
             # What else the client sent is not served.
             self.flush()
             return
-        if big > _OUT_MAX:
-            # The rest of the chunk waits until the socket has taken what is there.
+        # The rest of the chunk waits for others to have their turn, or until the socket has taken what is there.
+        again = big > _OUT_MAX or pos >= _TURN_MAX
+        if again:
             self._keep(chunk, pos, 1 << 62)
-            self._pause_for_socket()
         elif pos < len(chunk):
             length = _unpack_int(chunk, pos)[0] if len(chunk) - pos >= 4 else 0
             self._keep(chunk, pos, length + 4)
         self.flush()
-        if self._waiting and hub.pipeline.outstanding > hub.settings.global_outstanding_limit and not self._held:
+        if self._held:
+            return
+        if self._waiting and hub.pipeline.outstanding > hub.settings.global_outstanding_limit:
             self._held = True
             hub.held.append(self)
             self.transport.pause_reading()
-
-    def _pause_for_socket(self) -> None:
-        """Go on with the next turn at the earliest; with the socket's say if it is full by then."""
-        self._held = True
-        self.transport.pause_reading()
-        self.hub.call_soon(self.release)
+        elif again:
+            # Go on with the next turn at the earliest; with the socket's say if it is full by then.
+            self._held = True
+            self.transport.pause_reading()
+            hub.call_soon(self.release)
 
     def _refuse_frame(self, length: int) -> None:
         _log.warning("closing %s:%d: frame of %d bytes", *self.peer, length)
