@@ -1,0 +1,415 @@
+"""[hot] A follower or observer: from its connection to a leader to the end of that.
+
+::
+
+    LEADERINFO   FOLLOWERINFO is sent
+        v        ACKEPOCH, see zabra.zab.discovery
+    START        DIFF: our history is a prefix.   TRUNC: it is once the end is cut off.   SNAP: it is replaced.
+        |                  |                                                                  v
+        |                  |                                                              SNAPSHOT  it arrives
+        v                  v                                                                  |
+      SYNC  <---------------------------------------------------------------------------------'
+        v        entries we miss. NEWLEADER: all committed ones must be on disk, then the epoch, then ACK
+    NEWLEADER    proposals and commits are kept
+        v        UPTODATE
+    BROADCAST    log and ack proposals, apply commits; observers log and apply what they are informed of
+        v
+     GONE        every input gives nothing
+
+What is on disk when, so that no crash leaves a history that claims too much:
+
+- After DIFF or TRUNC a committed entry is logged and applied as it comes. Before the first one of an epoch that is
+  newer than currentEpoch, all before it is flushed and that epoch becomes the current one: a log never is ahead of
+  currentEpoch (a start would be refused), and currentEpoch never ahead of the log (ZOOKEEPER-4643).
+- After SNAP they are applied in memory only, and at NEWLEADER a snapshot is written. Until then memory has a base that
+  the disk does not know, and is thrown away if the connection ends (ZOOKEEPER-3642).
+- Entries without a commit are logged, and acked, after UPTODATE only (ZOOKEEPER-4685).
+- Nothing is acked before it is on disk (ZOOKEEPER-3911, 4646).
+
+Inputs return effects, see :mod:`zabra.zab.effects`. Time is monotonic milliseconds. Source: ``Learner``, ``Follower``,
+``Observer``, ``FollowerZooKeeperServer`` (3.9.5). Unlike there, observers have the committed entries on disk before
+they ack NEWLEADER too, and the log is continued after TRUNC instead of a snapshot written, which leaves no gap in it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from struct import Struct
+from typing import Final
+
+from zabra.consts import Op
+from zabra.errors import ProtocolError
+from zabra.wire.primitives import Reader
+from zabra.wire.records_quorum import QuorumPacket
+from zabra.wire.records_txn import SetDataTxn
+from zabra.zab import packets
+from zabra.zab.discovery import Summary, accept_epoch
+from zabra.zab.effects import (
+    ActivateConfig,
+    AnswerPing,
+    Commit,
+    Effect,
+    EpochFile,
+    Exit,
+    FlushLog,
+    LastSeenConfig,
+    Leave,
+    LoadSnapshot,
+    Log,
+    Revalidated,
+    SaveSnapshot,
+    Send,
+    Serve,
+    StoreEpoch,
+    Synced,
+    Truncate,
+)
+from zabra.zab.packets import PACKET_NAMES, Packet
+from zabra.zab.syncplan import Entry, follows
+from zabra.zxid import epoch_of, make_zxid
+
+#: ``ExitCode.UNMATCHED_TXN_COMMIT``.
+EXIT_UNMATCHED_COMMIT: Final = 12
+
+#: TxnHeader: session, cxid, zxid, time, type.
+_TXN_HEADER: Final = Struct(">qiqqi")
+
+
+class Stage(Enum):
+    """What the learner waits for."""
+
+    LEADERINFO = "leaderinfo"
+    START = "start of the sync"
+    SNAPSHOT = "snapshot"
+    SYNC = "sync"
+    NEWLEADER = "uptodate"
+    BROADCAST = "broadcast"
+    GONE = "gone"
+
+
+class Learner:
+    """One connection to a leader (or, for an observer, an observer master).
+
+    ``summary`` is the own currentEpoch and last zxid, all of it on disk and in memory, ``config_version`` that of the
+    committed membership. Limits are in ticks.
+    """
+
+    def __init__(
+        self,
+        sid: int,
+        *,
+        observer: bool,
+        accepted_epoch: int,
+        summary: Summary,
+        config_version: int,
+        tick_ms: int,
+        init_limit: int,
+        sync_limit: int,
+    ) -> None:
+        self.sid = sid
+        self.observer = observer
+        self.stage = Stage.LEADERINFO
+        #: The leader's epoch, once known.
+        self.epoch = -1
+        #: The newest zxid we were told of, and the newest of it that is committed.
+        self.last_zxid = summary.last_zxid
+        self.last_committed = summary.last_zxid
+        #: Told and not committed, oldest first.
+        self.pending: deque[Entry] = deque()
+        self._accepted_epoch = accepted_epoch
+        self._summary = summary
+        #: That on disk.
+        self._current_epoch = summary.current_epoch
+        self._config_version = config_version
+        self._init_ms = init_limit * tick_ms
+        self._sync_ms = sync_limit * tick_ms
+        #: The leader must have said something by then; None before the start and after the end.
+        self.deadline_ms: int | None = None
+        #: Zxid of the snapshot that memory stands on and the disk does not know, or None.
+        self._unsaved_base: int | None = None
+        #: The membership that came with NEWLEADER.
+        self._config: bytes | None = None
+        #: Committed after NEWLEADER and before UPTODATE.
+        self._kept: list[Entry] = []
+        #: Logged, not known to be on disk, in the order of their acks.
+        self._unacked: deque[int] = deque()
+        self._handlers: dict[Stage, Callable[[QuorumPacket], list[Effect]]] = {
+            Stage.LEADERINFO: self._leader_info,
+            Stage.START: self._start_sync,
+            Stage.SYNC: self._sync,
+            Stage.NEWLEADER: self._sync,
+            Stage.BROADCAST: self._broadcast,
+        }
+
+    def start(self, now_ms: int) -> list[Effect]:
+        """The connection stands: introduce ourselves."""
+        self.deadline_ms = now_ms + self._init_ms
+        return [Send(packets.learner_info(self.observer, self._accepted_epoch, self.sid, self._config_version))]
+
+    def packets(self, arrived: Sequence[QuorumPacket], now_ms: int) -> list[Effect]:
+        """Packets of the leader. Entries that came together are logged and applied together."""
+        effects: list[Effect] = []
+        logged: list[Entry] = []
+        committed: list[Entry] = []
+        for packet in arrived:
+            try:
+                if self.stage is Stage.BROADCAST and not self.observer:
+                    if packet.type == Packet.PROPOSAL and self._propose(packet, effects):
+                        logged.append(self.pending[-1])
+                        continue
+                    if packet.type == Packet.COMMIT and self._is_next(packet.zxid):
+                        committed.append(self._commit_next())
+                        continue
+                handler = self._handlers.get(self.stage)
+                more = handler(packet) if handler is not None else []
+            except ProtocolError as error:
+                more = self._leave(str(error))
+            if more:
+                _flush(effects, logged, committed)
+                effects += more
+        _flush(effects, logged, committed)
+        self.alive(now_ms)
+        return effects
+
+    def alive(self, now_ms: int) -> None:
+        """Bytes of a snapshot arrived."""
+        if self.deadline_ms is not None:
+            waits = self.stage in (Stage.NEWLEADER, Stage.BROADCAST)
+            self.deadline_ms = now_ms + (self._sync_ms if waits else self._init_ms)
+
+    def snapshot_loaded(self, now_ms: int) -> list[Effect]:
+        """The snapshot is in memory."""
+        if self.stage is Stage.SNAPSHOT:
+            self.stage = Stage.SYNC
+            self.alive(now_ms)
+        return []
+
+    def logged(self, zxid: int) -> list[Effect]:
+        """Everything up to ``zxid`` is on disk."""
+        acks = []
+        while self._unacked and self._unacked[0] <= zxid:
+            acks.append(packets.ack(self._unacked.popleft()))
+        return [Send(b"".join(acks))] if acks and self.stage is not Stage.GONE else []
+
+    def disconnected(self, reason: str) -> list[Effect]:
+        """The connection is gone."""
+        return self._leave(reason) if self.stage is not Stage.GONE else []
+
+    def timeout(self, now_ms: int) -> list[Effect]:
+        """Leave a leader that is silent."""
+        if self.deadline_ms is None or now_ms < self.deadline_ms:
+            return []
+        return self._leave(f"the leader is silent, waiting for {self.stage.value}")
+
+    # Discovery.
+
+    def _leader_info(self, packet: QuorumPacket) -> list[Effect]:
+        if packet.type != Packet.LEADERINFO:
+            raise _illegal(packet, self.stage)
+        if packet.data is None or len(packet.data) < 4:
+            raise ProtocolError("LEADERINFO without a protocol version")
+        epoch = epoch_of(packet.zxid)
+        effects = accept_epoch(epoch, self._accepted_epoch, self._summary)
+        self.epoch = epoch
+        self.stage = Stage.START
+        return effects
+
+    # Synchronization.
+
+    def _start_sync(self, packet: QuorumPacket) -> list[Effect]:
+        if packet.type == Packet.DIFF:
+            self.stage = Stage.SYNC
+            return []
+        if packet.type == Packet.TRUNC:
+            if packet.zxid > self.last_zxid:
+                raise ProtocolError(f"TRUNC to 0x{packet.zxid:x}, the log ends at 0x{self.last_zxid:x}")
+            self.last_zxid = self.last_committed = packet.zxid
+            self.stage = Stage.SYNC
+            return [Truncate(packet.zxid)]
+        if packet.type == Packet.SNAP:
+            self.last_zxid = self.last_committed = self._unsaved_base = packet.zxid
+            self.stage = Stage.SNAPSHOT
+            return [LoadSnapshot(packet.zxid)]
+        raise _illegal(packet, self.stage)
+
+    def _sync(self, packet: QuorumPacket) -> list[Effect]:
+        """SYNC and, after NEWLEADER, until UPTODATE."""
+        kind = packet.type
+        effects: list[Effect] = []
+        if kind == Packet.PROPOSAL:
+            self._propose(packet, effects)
+        elif kind in (Packet.COMMIT, Packet.COMMITANDACTIVATE):
+            # What is in our history already may be repeated.
+            if packet.zxid > self.last_committed:
+                effects = self._commit_in_sync(packet)
+        elif kind in (Packet.INFORM, Packet.INFORMANDACTIVATE):
+            self._propose(packet, effects)
+            if packet.zxid > self.last_committed:
+                effects += self._commit_in_sync(packet)
+        elif kind == Packet.NEWLEADER and self.stage is Stage.SYNC:
+            effects = self._new_leader(packet)
+        elif kind == Packet.UPTODATE and self.stage is Stage.NEWLEADER:
+            effects = self._up_to_date()
+        elif kind != Packet.PING:
+            # A ping is not answered: Java's leader expects nothing but the ack of NEWLEADER.
+            raise _illegal(packet, self.stage)
+        return effects
+
+    def _commit_in_sync(self, packet: QuorumPacket) -> list[Effect]:
+        if not self._is_next(packet.zxid):
+            raise ProtocolError(f"{PACKET_NAMES[packet.type]} of 0x{packet.zxid:x}, which was not proposed next")
+        entry = self._commit_next()
+        effects = self._activate(packet, entry)
+        if self.stage is Stage.NEWLEADER:
+            self._kept.append(entry)
+        elif self._unsaved_base is not None:
+            effects.append(Commit((entry,)))
+        else:
+            epoch = epoch_of(entry.zxid)
+            if epoch > self._current_epoch:
+                effects += [FlushLog(), self._store_current(epoch)]
+            effects += [Log((entry,)), Commit((entry,))]
+        return effects
+
+    def _new_leader(self, packet: QuorumPacket) -> list[Effect]:
+        if packet.zxid != make_zxid(self.epoch, 0):
+            raise ProtocolError(f"NEWLEADER 0x{packet.zxid:x} in epoch 0x{self.epoch:x}")
+        effects: list[Effect] = []
+        if packet.data is not None and len(packet.data) > 1:
+            self._config = packet.data
+            effects.append(LastSeenConfig(packet.data))
+        if self._unsaved_base is None:
+            effects.append(FlushLog())
+        else:
+            # A crash between the next two would leave a history that is newer than currentEpoch.
+            effects += [StoreEpoch(EpochFile.BEGUN, self.epoch), SaveSnapshot(self._unsaved_base)]
+            self._unsaved_base = None
+        self.stage = Stage.NEWLEADER
+        return [*effects, self._store_current(self.epoch), Send(packets.ack(packet.zxid))]
+
+    def _up_to_date(self) -> list[Effect]:
+        effects: list[Effect] = []
+        if self._config is not None:
+            effects.append(ActivateConfig(self._config, None, None))
+        effects += [Send(packets.ack(make_zxid(self.epoch, 0))), Serve(self.epoch)]
+        kept, self._kept = self._kept, []
+        if self.observer:
+            # Old leaders send observers what is not committed; INFORM brings it again.
+            self.last_zxid = self.last_committed
+            self.pending.clear()
+        unlogged = (*kept, *self.pending)
+        if unlogged:
+            effects.append(Log(unlogged))
+        if not self.observer:
+            self._unacked.extend([entry.zxid for entry in unlogged])
+        if kept:
+            effects.append(Commit(tuple(kept)))
+        self.stage = Stage.BROADCAST
+        return effects
+
+    # Broadcast.
+
+    def _broadcast(self, packet: QuorumPacket) -> list[Effect]:
+        kind = packet.type
+        if kind == Packet.PING:
+            return [AnswerPing(packet.zxid)]
+        if kind == Packet.REVALIDATE:
+            return [Revalidated(*packets.parse_revalidated(packet))]
+        if kind == Packet.SYNC:
+            return [Synced()]
+        if self.observer:
+            if kind in (Packet.INFORM, Packet.INFORMANDACTIVATE):
+                return self._informed(packet)
+            if kind in (Packet.PROPOSAL, Packet.COMMIT):
+                return []
+        elif kind == Packet.PROPOSAL:
+            return []
+        elif kind in (Packet.COMMIT, Packet.COMMITANDACTIVATE):
+            return self._odd_commit(packet)
+        raise _illegal(packet, self.stage)
+
+    def _informed(self, packet: QuorumPacket) -> list[Effect]:
+        effects: list[Effect] = []
+        if not self._propose(packet, effects):
+            return []
+        entry = self._commit_next()
+        return [*effects, *self._activate(packet, entry), Log((entry,)), Commit((entry,))]
+
+    def _odd_commit(self, packet: QuorumPacket) -> list[Effect]:
+        """A commit that activates, or that is not of the oldest pending proposal."""
+        if packet.zxid <= self.last_committed or not self.pending:
+            return []
+        if not self._is_next(packet.zxid):
+            reason = f"COMMIT of 0x{packet.zxid:x}, the next pending one is 0x{self.pending[0].zxid:x}"
+            self._leave(reason)
+            return [Exit(EXIT_UNMATCHED_COMMIT, reason)]
+        entry = self._commit_next()
+        return [*self._activate(packet, entry), Commit((entry,))]
+
+    # Both.
+
+    def _propose(self, packet: QuorumPacket, effects: list[Effect]) -> bool:
+        """Take a proposal; False for one that we know already. Raises :class:`ProtocolError` for a gap."""
+        data = packets.informed_entry(packet)
+        if len(data) < _TXN_HEADER.size:
+            raise ProtocolError(f"{PACKET_NAMES[packet.type]} of {len(data)} bytes, no transaction")
+        _, _, zxid, _, kind = _TXN_HEADER.unpack_from(data)
+        if zxid != packet.zxid:
+            raise ProtocolError(f"{PACKET_NAMES[packet.type]} 0x{packet.zxid:x} with transaction 0x{zxid:x}")
+        if zxid <= self.last_zxid:
+            return False
+        if not follows(zxid, self.last_zxid):
+            raise ProtocolError(f"{PACKET_NAMES[packet.type]} 0x{zxid:x} after 0x{self.last_zxid:x}: a gap")
+        if kind == Op.RECONFIG:
+            effects.append(LastSeenConfig(_config_of(data)))
+        self.last_zxid = zxid
+        self.pending.append(Entry(zxid, data))
+        if self.stage is Stage.BROADCAST and not self.observer:
+            self._unacked.append(zxid)
+        return True
+
+    def _is_next(self, zxid: int) -> bool:
+        return bool(self.pending) and self.pending[0].zxid == zxid
+
+    def _commit_next(self) -> Entry:
+        entry = self.pending.popleft()
+        self.last_committed = entry.zxid
+        return entry
+
+    def _activate(self, packet: QuorumPacket, entry: Entry) -> list[Effect]:
+        if packet.type not in (Packet.COMMITANDACTIVATE, Packet.INFORMANDACTIVATE):
+            return []
+        return [ActivateConfig(_config_of(entry.data), packets.parse_designated(packet), entry.zxid)]
+
+    def _store_current(self, epoch: int) -> StoreEpoch:
+        self._current_epoch = epoch
+        return StoreEpoch(EpochFile.CURRENT, epoch)
+
+    def _leave(self, reason: str) -> list[Effect]:
+        self.stage = Stage.GONE
+        self.deadline_ms = None
+        return [Leave(reason, reload=self._unsaved_base is not None)]
+
+
+def _flush(effects: list[Effect], logged: list[Entry], committed: list[Entry]) -> None:
+    """What was gathered becomes effects; logging goes first, as everything that is committed was logged."""
+    if logged:
+        effects.append(Log(tuple(logged)))
+        logged.clear()
+    if committed:
+        effects.append(Commit(tuple(committed)))
+        committed.clear()
+
+
+def _config_of(data: bytes) -> bytes:
+    """The membership that a reconfig transaction sets."""
+    text = SetDataTxn.decode(Reader(data, _TXN_HEADER.size)).data
+    if text is None:
+        raise ProtocolError("a reconfig without a membership")
+    return text
+
+
+def _illegal(packet: QuorumPacket, stage: Stage) -> ProtocolError:
+    return ProtocolError(f"{PACKET_NAMES[packet.type]} while waiting for {stage.value}")

@@ -1,0 +1,439 @@
+"""A learner's connection as a dialogue: what the leader says, and what is on disk when it is answered."""
+
+import pytest
+from zab_kit import config, entry, packets_in, reconfig_entry, said, z
+
+from zabra.zab import packets
+from zabra.zab.discovery import Summary
+from zabra.zab.effects import (
+    ActivateConfig,
+    AnswerPing,
+    Commit,
+    EpochFile,
+    Exit,
+    FlushLog,
+    LastSeenConfig,
+    Leave,
+    LoadSnapshot,
+    Log,
+    Revalidated,
+    SaveSnapshot,
+    Send,
+    Serve,
+    StoreEpoch,
+    Synced,
+    Truncate,
+)
+from zabra.zab.learner import EXIT_UNMATCHED_COMMIT, Learner, Stage
+from zabra.zab.packets import Packet, PacketStream
+
+ACCEPTED, CURRENT, BEGUN = EpochFile.ACCEPTED, EpochFile.CURRENT, EpochFile.BEGUN
+TEXT = config((1, 2, 3), version=7).text().encode()
+
+
+class Link:
+    """Server 2 with a history up to 4_7, and its leader."""
+
+    def __init__(self, observer=False, accepted=4, current=4):
+        self.core = Learner(
+            2,
+            observer=observer,
+            accepted_epoch=accepted,
+            summary=Summary(current, z(4, 7)),
+            config_version=7,
+            tick_ms=1000,
+            init_limit=10,
+            sync_limit=5,
+        )
+        self.begun = self.core.start(0)
+
+    def feed(self, *raw, now=0):
+        return self.core.packets(PacketStream().feed(b"".join(raw)), now)
+
+    def until(self, stage, op=Packet.DIFF, op_zxid=None):
+        """Go on to ``stage`` without a transaction."""
+        self.feed(packets.leader_info(5))
+        if stage is not Stage.START:
+            self.feed(packets.encode(op, z(4, 7) if op_zxid is None else op_zxid))
+            self.core.snapshot_loaded(0)
+        if stage in (Stage.NEWLEADER, Stage.BROADCAST):
+            self.feed(packets.new_leader(5, TEXT))
+        if stage is Stage.BROADCAST:
+            self.feed(packets.up_to_date())
+        assert self.core.stage is stage
+        return self
+
+
+def follower(stage=Stage.BROADCAST, **given):
+    return Link().until(stage, **given)
+
+
+def observer(stage=Stage.BROADCAST, **given):
+    return Link(observer=True).until(stage, **given)
+
+
+def propose(*entries):
+    return b"".join(packets.proposal(*one) for one in entries)
+
+
+def decided(*entries):
+    return b"".join(packets.proposal(*one) + packets.commit(one.zxid) for one in entries)
+
+
+# Discovery.
+
+
+@pytest.mark.parametrize(("is_observer", "kind"), [(False, Packet.FOLLOWERINFO), (True, Packet.OBSERVERINFO)])
+def test_it_introduces_itself(is_observer, kind):
+    (send,) = Link(observer=is_observer).begun
+    (packet,) = PacketStream().feed(send.data)
+    assert packet.type == kind
+    assert packets.parse_learner_info(packet)[1:] == (z(4, 0), 2, 0x10000, 7)
+
+
+def test_it_stores_the_epoch_and_tells_its_history():
+    assert said(Link().feed(packets.leader_info(5))) == [StoreEpoch(ACCEPTED, 5), "send ACKEPOCH 400000007"]
+
+
+def test_it_leaves_a_leader_of_an_older_epoch():
+    (left,) = Link(accepted=6).feed(packets.leader_info(5))
+    assert isinstance(left, Leave)
+    assert "less than the accepted epoch" in left.reason
+
+
+@pytest.mark.parametrize("raw", [packets.new_leader(5, None), packets.encode(Packet.LEADERINFO, z(5, 0))])
+def test_it_leaves_a_leader_that_does_not_agree_on_an_epoch(raw):
+    assert isinstance(Link().feed(raw)[0], Leave)
+
+
+# Synchronization.
+
+
+def test_diff_puts_committed_entries_on_disk_before_the_epoch_and_the_ack():
+    # ZOOKEEPER-3911, 4646, 4643
+    link = follower(Stage.SYNC)
+    assert link.feed(decided(entry(4, 8))) == [Log((entry(4, 8),)), Commit((entry(4, 8),))]
+    assert said(link.feed(packets.new_leader(5, TEXT))) == [
+        LastSeenConfig(TEXT),
+        FlushLog(),
+        StoreEpoch(CURRENT, 5),
+        "send ACK 500000000",
+    ]
+
+
+def test_proposals_without_a_commit_wait_for_uptodate():
+    # ZOOKEEPER-4685
+    link = follower(Stage.SYNC)
+    assert link.feed(propose(entry(4, 8))) == []
+    assert said(link.feed(packets.new_leader(5, None))) == [FlushLog(), StoreEpoch(CURRENT, 5), "send ACK 500000000"]
+    assert link.core.logged(z(4, 8)) == []
+    assert said(link.feed(packets.up_to_date())) == ["send ACK 500000000", Serve(5), Log((entry(4, 8),))]
+    assert said(link.core.logged(z(4, 8))) == ["send ACK 400000008"]
+
+
+def test_what_arrives_between_newleader_and_uptodate_is_logged_and_applied_then():
+    # ZOOKEEPER-4394, 1551
+    link = follower(Stage.NEWLEADER)
+    assert link.feed(propose(entry(5, 1), entry(5, 2)), packets.commit(z(5, 1))) == []
+    effects = link.feed(packets.up_to_date())
+    assert said(effects)[-2:] == [Log((entry(5, 1), entry(5, 2))), Commit((entry(5, 1),))]
+    assert said(link.core.logged(z(5, 2))) == ["send ACK 500000001", "send ACK 500000002"]
+    assert link.feed(packets.commit(z(5, 2))) == [Commit((entry(5, 2),))]
+
+
+def test_a_newer_epoch_in_the_log_becomes_current_behind_what_is_older():
+    # A crash in between must leave a server that starts, and one that does not claim what it lacks.
+    link = Link(current=3)
+    link.until(Stage.SYNC)
+    assert link.feed(decided(entry(4, 8))) == [
+        FlushLog(),
+        StoreEpoch(CURRENT, 4),
+        Log((entry(4, 8),)),
+        Commit((entry(4, 8),)),
+    ]
+    assert link.feed(decided(entry(4, 9)))[0] == Log((entry(4, 9),))
+    assert link.feed(decided(entry(5, 1)))[:2] == [FlushLog(), StoreEpoch(CURRENT, 5)]
+
+
+def test_trunc_cuts_the_log_and_goes_on_as_diff():
+    link = Link()
+    link.feed(packets.leader_info(5))
+    assert link.feed(packets.encode(Packet.TRUNC, z(4, 5))) == [Truncate(z(4, 5))]
+    assert link.feed(decided(entry(4, 6)))[0] == Log((entry(4, 6),))
+
+
+def test_trunc_beyond_the_own_history_is_refused():
+    assert isinstance(follower(Stage.START).feed(packets.encode(Packet.TRUNC, z(4, 8)))[0], Leave)
+
+
+def test_snap_is_applied_in_memory_and_saved_at_newleader():
+    link = follower(Stage.START)
+    assert link.feed(packets.encode(Packet.SNAP, z(4, 20))) == [LoadSnapshot(z(4, 20))]
+    link.core.snapshot_loaded(0)
+    assert link.feed(decided(entry(4, 21))) == [Commit((entry(4, 21),))]
+    assert said(link.feed(packets.new_leader(5, TEXT)))[1:] == [
+        StoreEpoch(BEGUN, 5),
+        SaveSnapshot(z(4, 20)),
+        StoreEpoch(CURRENT, 5),
+        "send ACK 500000000",
+    ]
+    # From here on the log goes on.
+    link.feed(packets.up_to_date())
+    assert link.feed(propose(entry(5, 1))) == [Log((entry(5, 1),))]
+
+
+@pytest.mark.parametrize(
+    ("stage", "op", "reload"),
+    [
+        (Stage.SYNC, Packet.SNAP, True),
+        (Stage.NEWLEADER, Packet.SNAP, False),
+        (Stage.SYNC, Packet.DIFF, False),
+        (Stage.SYNC, Packet.TRUNC, False),
+    ],
+)
+def test_a_snapshot_that_is_not_on_disk_is_thrown_away_with_the_connection(stage, op, reload):
+    # ZOOKEEPER-3642, 2872
+    assert follower(stage, op=op).core.disconnected("cut") == [Leave("cut", reload)]
+
+
+def test_what_the_history_holds_already_may_be_repeated():
+    link = follower(Stage.SYNC)
+    assert link.feed(decided(entry(4, 7), entry(4, 8)), decided(entry(4, 8))) == [
+        Log((entry(4, 8),)),
+        Commit((entry(4, 8),)),
+    ]
+
+
+def test_what_the_snapshot_holds_already_is_not_applied_again():
+    link = follower(Stage.SYNC, op=Packet.SNAP, op_zxid=z(4, 20))
+    assert link.feed(decided(entry(4, 20))) == []
+    assert link.feed(decided(entry(4, 21))) == [Commit((entry(4, 21),))]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        decided(entry(4, 9)),
+        decided(entry(4, 8), entry(4, 10)),
+        packets.commit(z(4, 8)),
+        propose(entry(4, 8), entry(4, 9)) + packets.commit(z(4, 9)),
+        packets.proposal(z(4, 8), entry(4, 9).data),
+        packets.proposal(z(4, 8), b"short"),
+        packets.encode(Packet.PROPOSAL, z(4, 8)),
+        packets.new_leader(4, TEXT),
+        packets.up_to_date(),
+        packets.encode(Packet.DIFF, 0),
+        packets.sync_answer(),
+    ],
+    ids=[
+        "gap to the own history",
+        "gap",
+        "commit of nothing",
+        "commit out of order",
+        "two zxids",
+        "no transaction",
+        "no data",
+        "newleader of another epoch",
+        "uptodate too early",
+        "diff twice",
+        "sync answer",
+    ],
+)
+def test_what_must_not_come_during_the_sync_ends_it(raw):
+    link = follower(Stage.SYNC)
+    assert isinstance(link.feed(raw)[-1], Leave)
+    assert link.feed(packets.new_leader(5, TEXT)) == []
+
+
+def test_a_new_epoch_may_follow_any_end_of_the_old_one():
+    assert follower(Stage.SYNC).feed(decided(entry(5, 1)))[-1] == Commit((entry(5, 1),))
+
+
+def test_pings_before_uptodate_are_not_answered():
+    for stage in (Stage.SYNC, Stage.NEWLEADER):
+        assert follower(stage).feed(packets.ping(z(5, 0))) == []
+
+
+def test_something_else_than_a_sync_is_refused():
+    assert isinstance(follower(Stage.START).feed(packets.commit(1))[0], Leave)
+
+
+def test_the_membership_of_newleader_is_activated_with_uptodate():
+    link = follower(Stage.SYNC)
+    assert link.feed(packets.new_leader(5, TEXT))[0] == LastSeenConfig(TEXT)
+    assert link.feed(packets.up_to_date())[0] == ActivateConfig(TEXT, None, None)
+
+
+def test_a_reconfig_in_the_sync_is_seen_and_activated():
+    new = config((2, 3), version=9)
+    change = reconfig_entry(4, 8, new)
+    link = follower(Stage.SYNC)
+    assert link.feed(propose(change), packets.commit_and_activate(z(4, 8), 3)) == [
+        LastSeenConfig(new.text().encode()),
+        ActivateConfig(new.text().encode(), 3, z(4, 8)),
+        Log((change,)),
+        Commit((change,)),
+    ]
+
+
+# Broadcast.
+
+
+def test_a_proposal_is_acked_when_it_is_on_disk():
+    link = follower()
+    assert link.feed(propose(entry(5, 1), entry(5, 2))) == [Log((entry(5, 1), entry(5, 2)))]
+    assert said(link.core.logged(z(5, 1))) == ["send ACK 500000001"]
+    assert link.core.logged(z(5, 1)) == []
+    assert said(link.core.logged(z(5, 2))) == ["send ACK 500000002"]
+
+
+def test_what_arrives_together_is_logged_and_applied_together():
+    link = follower()
+    effects = link.feed(propose(entry(5, 1)), packets.commit(z(5, 1)), propose(entry(5, 2)), packets.commit(z(5, 2)))
+    both = (entry(5, 1), entry(5, 2))
+    assert effects == [Log(both), Commit(both)]
+
+
+def test_a_sync_answer_stays_behind_the_commits_before_it():
+    link = follower()
+    effects = link.feed(propose(entry(5, 1)), packets.commit(z(5, 1)), packets.sync_answer(), propose(entry(5, 2)))
+    assert effects == [Log((entry(5, 1),)), Commit((entry(5, 1),)), Synced(), Log((entry(5, 2),))]
+
+
+def test_a_commit_of_anything_but_the_oldest_pending_one_ends_the_server():
+    link = follower()
+    effects = link.feed(propose(entry(5, 1), entry(5, 2)), packets.commit(z(5, 2)))
+    assert isinstance(effects[-1], Exit)
+    assert effects[-1].code == EXIT_UNMATCHED_COMMIT == 12
+    assert link.core.stage is Stage.GONE
+
+
+def test_a_commit_without_a_proposal_is_ignored():
+    assert follower().feed(packets.commit(z(5, 1))) == []
+
+
+def test_a_proposal_that_comes_twice_is_taken_once():
+    link = follower()
+    assert link.feed(decided(entry(5, 1)), decided(entry(5, 1))) == [Log((entry(5, 1),)), Commit((entry(5, 1),))]
+    assert said(link.core.logged(z(5, 1))) == ["send ACK 500000001"]
+
+
+def test_a_gap_between_proposals_ends_the_connection():
+    link = follower()
+    effects = link.feed(propose(entry(5, 1), entry(5, 3)))
+    assert effects[0] == Log((entry(5, 1),))
+    assert isinstance(effects[1], Leave)
+
+
+def test_a_reconfig_is_seen_when_proposed_and_activated_when_committed():
+    new = config((1, 2, 3, 4), version=9)
+    change = reconfig_entry(5, 1, new)
+    link = follower()
+    assert link.feed(propose(change)) == [LastSeenConfig(new.text().encode()), Log((change,))]
+    assert link.feed(packets.commit_and_activate(z(5, 1), 3)) == [
+        ActivateConfig(new.text().encode(), 3, z(5, 1)),
+        Commit((change,)),
+    ]
+
+
+def test_pings_sessions_and_syncs_are_handed_over():
+    assert follower().feed(packets.ping(z(5, 3)), packets.revalidated(9, True), packets.sync_answer()) == [
+        AnswerPing(z(5, 3)),
+        Revalidated(9, True),
+        Synced(),
+    ]
+
+
+@pytest.mark.parametrize(
+    "raw", [packets.ack(1), packets.new_leader(5, None), packets.up_to_date(), packets.inform(*entry(5, 1))]
+)
+def test_what_no_leader_says_ends_the_connection(raw):
+    assert isinstance(follower().feed(raw)[0], Leave)
+
+
+# Observers.
+
+
+def test_an_observer_logs_and_applies_what_it_is_informed_of_and_acks_nothing():
+    link = observer()
+    assert link.feed(packets.inform(*entry(5, 1))) == [Log((entry(5, 1),)), Commit((entry(5, 1),))]
+    assert link.core.logged(z(5, 1)) == []
+
+
+def test_an_observer_has_its_history_on_disk_too_before_it_acks_newleader():
+    link = observer(Stage.SYNC)
+    assert link.feed(decided(entry(4, 8)), packets.inform(*entry(4, 9)))[-2:] == [
+        Log((entry(4, 9),)),
+        Commit((entry(4, 9),)),
+    ]
+    assert said(link.feed(packets.new_leader(5, None)))[0] == FlushLog()
+
+
+def test_an_observer_forgets_what_was_not_committed_and_is_informed_later():
+    link = observer(Stage.NEWLEADER)
+    link.feed(propose(entry(5, 1), entry(5, 2)), packets.commit(z(5, 1)))
+    assert said(link.feed(packets.up_to_date()))[-2:] == [Log((entry(5, 1),)), Commit((entry(5, 1),))]
+    assert link.feed(packets.inform(*entry(5, 2)))[0] == Log((entry(5, 2),))
+
+
+def test_an_observer_ignores_what_is_for_followers():
+    assert observer().feed(decided(entry(5, 1))) == []
+
+
+def test_an_observer_is_told_a_new_membership():
+    new = config((1, 2, 3), version=9)
+    change = reconfig_entry(5, 1, new)
+    assert observer().feed(packets.inform_and_activate(z(5, 1), 1, change.data)) == [
+        LastSeenConfig(new.text().encode()),
+        ActivateConfig(new.text().encode(), 1, z(5, 1)),
+        Log((change,)),
+        Commit((change,)),
+    ]
+
+
+def test_an_observer_does_not_accept_a_gap():
+    link = observer()
+    link.feed(packets.inform(*entry(5, 1)))
+    assert isinstance(link.feed(packets.inform(*entry(5, 3)))[0], Leave)
+
+
+# Time, and the end.
+
+
+def test_a_silent_leader_is_left_after_initlimit_then_synclimit():
+    link = Link()
+    assert link.core.deadline_ms == 10_000
+    link.feed(packets.leader_info(5), now=7000)
+    assert link.core.deadline_ms == 17_000
+    assert link.core.timeout(16_999) == []
+    link.feed(packets.encode(Packet.DIFF, z(4, 7)), packets.new_leader(5, TEXT), now=8000)
+    assert link.core.deadline_ms == 13_000
+    (left,) = link.core.timeout(13_000)
+    assert isinstance(left, Leave)
+    assert link.core.deadline_ms is None
+
+
+def test_a_snapshot_that_moves_keeps_the_connection():
+    link = follower(Stage.START)
+    link.feed(packets.encode(Packet.SNAP, z(4, 20)))
+    link.core.alive(9000)
+    assert link.core.timeout(18_999) == []
+    assert link.core.timeout(19_000) == [Leave("the leader is silent, waiting for snapshot", True)]
+
+
+def test_after_the_end_nothing_happens():
+    link = follower()
+    link.feed(propose(entry(5, 1)))
+    link.core.disconnected("cut")
+    assert link.core.logged(z(5, 1)) == []
+    assert link.core.disconnected("again") == []
+    assert link.feed(propose(entry(5, 2))) == []
+    assert link.core.timeout(1_000_000) == []
+
+
+def test_every_ack_is_one_packet():
+    link = follower()
+    link.feed(propose(*(entry(5, n) for n in range(1, 4))))
+    (send,) = link.core.logged(z(5, 3))
+    assert isinstance(send, Send)
+    assert packets_in(send.data) == ["ACK 500000001", "ACK 500000002", "ACK 500000003"]
