@@ -188,9 +188,12 @@ class LogScan:
                         raise DataError(f"{path}: offset {file.size}: an empty transaction log before others")
                     self.unstarted = path
                     return
-                for entry in file.entries():
+                entries = file.entries()
+                for entry in entries:
                     if entry[0] >= zxid:
                         yield entry
+                        break
+                yield from entries
                 self.torn = file.torn
             finally:
                 file.close()

@@ -26,6 +26,7 @@ from zabra.storage.logformat import LOG_PREFIX
 from zabra.storage.logreader import LogFolder, LogScan, cut
 from zabra.storage.snapformat import ZxidDigest
 from zabra.storage.snapstore import SNAPSHOT_PREFIX, Loaded, SnapshotStore
+from zabra.tree.node import DIGEST_VERSION
 from zabra.tree.replay import FrequentTxns
 from zabra.tree.tree import DataTree
 from zabra.wire.records_txn import CreateSessionTxn
@@ -318,7 +319,8 @@ class _Replay:
             end = frequent.apply(payload)
             if end >= 0:
                 if end < len(payload):
-                    self._check(zxid, *_digest_at(payload, end))
+                    if self._settles_at is not None or _digest_at(payload, end) != (DIGEST_VERSION, tree.digest):
+                        self._check(zxid, *_digest_at(payload, end))
                 elif self._settles_at is not None:
                     self._settle(zxid)
                 continue

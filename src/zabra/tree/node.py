@@ -130,6 +130,14 @@ def digest_of(path: bytes, node: Node) -> int:
     return crc32(tail, crc32(node.data or b"", crc32(path if path != b"/" else b"")))
 
 
+def digest_of_persisted(path: bytes, data: bytes | None, persisted: bytes) -> int:
+    """The same from a snapshot's fields, which only stand in another order there; the root's path is empty."""
+    if path.startswith(b"/zookeeper/"):
+        return 0
+    tail = persisted[:16] + persisted[52:] + persisted[16:52]
+    return crc32(tail, crc32(data, crc32(path)) if data else crc32(path))
+
+
 def after_set_data(node: Node, path: bytes, data: bytes | None, version: int, zxid: int, time_ms: int) -> Node:
     """The node as a setData leaves it."""
     czxid, _, ctime, _, _, cversion, aversion, shown, _, count, pzxid = _unpack_stat(node.stat)

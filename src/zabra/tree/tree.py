@@ -12,6 +12,7 @@ Source of the behaviour: ``DataTree`` and ``NodeHashMapImpl`` (3.9.5).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from zabra.consts import CONTAINER_OWNER, EventType, Op
@@ -28,6 +29,7 @@ from zabra.tree.node import (
     after_set_acl,
     after_set_data,
     digest_of,
+    digest_of_persisted,
     make_node,
     new_node,
     wrap32,
@@ -58,6 +60,10 @@ _MASK64: Final = (1 << 64) - 1
 #: ``_LIMIT``).
 DIGEST_LOG_INTERVAL: Final = 128
 DIGEST_LOG_LIMIT: Final = 1024
+
+_ZERO4: Final = bytes(4)
+_ZERO8: Final = bytes(8)
+_pack_two: Final = Struct(">ii").pack
 
 _CHILD_EVENT: Final = EventType.CHILDREN_CHANGED
 
@@ -497,25 +503,22 @@ class DataTree:
 
         Raises ValueError when the parent or the ACL is missing.
         """
-        czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = PERSISTED.unpack(persisted)
-        shown = owner if owner >= 0 else self.owners.shown(owner)
-        stat = STAT.pack(
-            czxid,
-            mzxid,
-            ctime,
-            mtime,
-            version,
-            wrap32(2 * cversion),
-            aversion,
-            shown,
-            len(data) if data else 0,
-            0,
-            pzxid,
-        )
+        size = len(data) if data else 0
+        owner = cversion = 0
+        if persisted[36:40] == _ZERO4 and persisted[44:52] == _ZERO8:
+            # Never had a child, nobody's ephemeral: the client's stat has the same fields in the same places.
+            stat = persisted[:52] + _pack_two(size, 0) + persisted[52:]
+        else:
+            czxid, mzxid, ctime, mtime, version, cversion, aversion, owner, pzxid = PERSISTED.unpack(persisted)
+            shown = owner if owner >= 0 else self.owners.shown(owner)
+            visible = wrap32(2 * cversion)
+            stat = STAT.pack(czxid, mzxid, ctime, mtime, version, visible, aversion, shown, size, 0, pzxid)
         acl = self.acls.loaded(acl_key)
         if acl is None:
             raise ValueError(f"node {path!r} names ACL {acl_key}, which the table lacks")
-        node = make_node(data, stat, self.acls.acquire(acl), owner, cversion, 0)
+        if acl is not OPEN_ACL:
+            acl = self.acls.acquire(acl)
+        node = make_node(data, stat, acl, owner, cversion, digest_of_persisted(path, data, persisted))
         if not path:
             path = b"/"
         else:
@@ -529,12 +532,12 @@ class DataTree:
             if owner:
                 self._own(path, owner)
         self.nodes[path] = node
-        self.data_size += len(path) + (len(data) if data else 0)
+        self.data_size += len(path) + size
 
     def loaded(self) -> None:
-        """Finish loading: child counts, digests, quotas, unused ACLs."""
+        """Finish loading: child counts, digest, quotas, unused ACLs."""
         total = 0
-        for path, node in self.nodes.items():
+        for node in self.nodes.values():
             children = node.children
             if children:
                 count = len(children)
@@ -542,7 +545,6 @@ class DataTree:
                 fields[5] = wrap32(2 * node.cversion - count)
                 fields[9] = count
                 node.stat = STAT.pack(*fields)
-            node.digest = digest_of(path, node)
             total += node.digest
         self.digest = total & _MASK64
         self.acls.finish_loading()
