@@ -119,7 +119,7 @@ class Mesh:
             self._servers.pop(address).close()
         binding = (self._bind(*address) for address in wanted if address not in self._servers)
         await asyncio.gather(*binding)
-        if not self._servers:
+        if not self._servers and not self._closed:
             raise BindError(f"cannot listen on any election address of server {self.my_id}: {list(wanted)}")
 
     async def _bind(self, host: str | None, port: int) -> None:

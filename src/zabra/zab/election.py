@@ -206,7 +206,7 @@ class Election:
         self._proposal = proposal
         self._decide_at_ms = None
         self._repeat_at_ms = now_ms + self._interval_ms
-        if self.my_id in self.voters and self._may_vote and proposal.leader != NOBODY:
+        if self.my_id in self.voters and self._may_vote:
             self._received[self.my_id] = proposal
         return [self._send_all(), self._weigh(now_ms)]
 
@@ -276,8 +276,9 @@ class Election:
         if tracker.has_all_quorums() and self._is_leading(self._settled, vote):
             self._round = vote.round
             return self._elect(vote, tracker)
-        if vote.state is ServerState.LEADING and self.verifier.need_oracle and not self.verifier.ask_oracle():
+        if vote.state is ServerState.LEADING and vote.leader == sender and self.verifier.need_oracle:
             # Of two servers the oracle chose the other one, so that one leads without a quorum (ZOOKEEPER-3922).
+            # Had it chosen this one, there would have been a quorum above.
             return self._elect(vote, tracker)
         return []
 
@@ -294,8 +295,6 @@ class Election:
         self.state = self._state_under(vote.leader)
         self.current_vote = Vote(vote.leader, vote.zxid, vote.round, vote.epoch)
         self._decide_at_ms = None
-        self._received.clear()
-        self._settled.clear()
         return [SetTimer(None), Elected(self.current_vote, self.state, tracker.acks())]
 
     def _state_under(self, leader: int) -> ServerState:

@@ -96,7 +96,8 @@ class Hierarchical(QuorumVerifier):
 class OracleMajority(Majority):
     """A majority, or of two voters one that the oracle chose (``QuorumOracleMaj``).
 
-    Java asks the oracle in larger ensembles too, in one place, when a server meets a leader; here it never does.
+    The oracle stands in for the other voter, never for both: Java asks it even for an empty set, with which a server
+    that may not vote would win. Java also asks in larger ensembles when a server meets a leader; here it never does.
     """
 
     def __init__(self, config: EnsembleConfig, read_oracle: ReadOracle) -> None:
@@ -123,7 +124,9 @@ class OracleMajority(Majority):
 
     def contains_quorum(self, acks: Set[int]) -> bool:
         """Whether a majority of the voters is in ``acks``, or the oracle stands in for it."""
-        return super().contains_quorum(acks) or (self.need_oracle and self.ask_oracle())
+        if super().contains_quorum(acks):
+            return True
+        return not acks.isdisjoint(self.voters) and self.need_oracle and self.ask_oracle()
 
 
 def make_verifier(config: EnsembleConfig, read_oracle: ReadOracle | None = None) -> QuorumVerifier:

@@ -136,6 +136,14 @@ def test_the_smaller_id_introduces_itself_and_is_dialled_back(world):
     assert one.connected() == [2]
 
 
+def test_the_smaller_id_hangs_up_once_it_has_introduced_itself(world):
+    ends = world.listen(3002)
+    one = world.mesh(1, members(1, 2))
+    world.do(lambda: one.send(2, b"hello"), 1)
+    assert ends[0].data == encode_introduction(1, [("h1", 3001)], multi_address=False)
+    assert ends[0].lost
+
+
 @pytest.mark.parametrize("chop", [0.0, 0.9])
 @pytest.mark.parametrize("gap", [0.0, 0.0001, 0.0002, 0.0004])
 def test_dials_of_both_sides_at_once_end_in_one_connection(gap, chop):
@@ -325,6 +333,45 @@ def test_nobody_is_dialled_twice_at_once(world):
     assert world.dials == [("h1", 3001)]
 
 
+def stall(world, ports):
+    """Dials to these ports are never answered."""
+    connect = world.network.connect
+
+    async def never(process, factory, host, port):
+        world.dials.append((host, port))
+        await asyncio.sleep(1e9)
+
+    world.network.connect = lambda *args: never(*args) if args[3] in ports else connect(*args)
+
+
+def test_who_is_being_dialled_already_is_not_dialled_back_as_well(world):
+    stall(world, [3001])
+    two = world.mesh(2, members(1, 2))
+    world.do(lambda: two.send(1, b"x"))
+    world.dial(3002, encode_introduction(1, [("h1", 3001)], multi_address=False))
+    assert world.dials == [("h1", 3001), ("raw", 3002)]
+
+
+def test_a_message_waits_while_a_server_that_joins_is_dialled_back(world, caplog):
+    ends = world.listen(3000)
+    two = world.mesh(2, members(1, 2))
+    world.dial(3002, encode_introduction(0, [("h0", 3000)], multi_address=False), seconds=0)
+    world.loop.run_until(world.loop.time() + 1, lambda: ("h0", 3000) in world.dials)
+    world.do(lambda: two.send(0, b"y"), 1)
+    assert ends[0].data.endswith(encode_frame(b"y"))
+    assert caplog.text == ""
+
+
+def test_a_message_to_a_stranger_that_could_not_be_dialled_back_is_forgotten(world, caplog):
+    two = world.mesh(2, members(1, 2))
+    world.dial(3002, encode_introduction(0, [("h0", 3000)], multi_address=False), seconds=0)
+    world.loop.run_until(world.loop.time() + 1, lambda: ("h0", 3000) in world.dials)
+    world.do(lambda: two.send(0, b"y"), 1)
+    caplog.clear()
+    world.do(two.connect_all)
+    assert caplog.text == ""
+
+
 def refused(world, caplog, port, data, why, *, hang_up=False):
     """Send ``data``; it must be refused with one line that has ``why``, and nothing else must happen."""
     caplog.clear()
@@ -439,7 +486,14 @@ def test_a_stranger_cannot_be_dialled(world, caplog):
     assert world.dials == []
 
 
-def test_a_new_membership_is_dialled_and_an_old_one_forgotten(world):
+def test_what_follows_a_smaller_introduction_is_not_read(world):
+    two = world.mesh(2, members(1, 2))
+    world.dial(3002, encode_introduction(1, [("h1", 3001)], multi_address=False) + encode_frame(b"x"))
+    assert world.got[2] == []
+    assert two.connected() == []
+
+
+def test_a_new_membership_is_dialled_and_an_old_one_forgotten(world, caplog):
     two = world.mesh(2, members(1, 2))
     ends = world.listen(3000)
     world.do(lambda: two.send(1, b"x"), 1)
@@ -448,8 +502,10 @@ def test_a_new_membership_is_dialled_and_an_old_one_forgotten(world):
     assert len(ends) == 1
     world.do(lambda: two.set_configs(members(0, 2)))
     world.dials.clear()
+    caplog.clear()
     world.do(two.connect_all, 1)
     assert world.dials == [], "1 is nobody any more"
+    assert caplog.text == ""
 
 
 def test_the_proposed_address_is_dialled_after_the_committed_one(world):
@@ -515,6 +571,34 @@ def test_a_closed_mesh_is_silent(world):
     world.do(lambda: two.send(1, b"y"), 1)
     assert world.got[1] == [(2, b"x")]
     assert len(world.network.ends) == 0
+
+
+def test_nothing_is_received_after_closing(world):
+    one = world.mesh(1, members(1, 2))
+
+    def receive(sender, data):
+        world.got[1].append((sender, data))
+        one.close()
+
+    one._received = receive
+    world.dial(3001, struct.pack(">q", 2) + encode_frame(b"x") + encode_frame(b"y"))
+    assert world.got[1] == [(2, b"x")]
+
+
+def test_a_connection_that_is_accepted_while_closing_is_dropped(world):
+    two = world.mesh(2, members(1, 2), introduction_timeout_s=1)
+    accept = world.network.listeners[3002].factory
+    world.do(two.close)
+    world.do(lambda: world.loop.create_server(accept, None, 3003))
+    assert world.dial(3003, seconds=0.5).lost
+
+
+def test_a_dial_ends_with_the_mesh(world, caplog):
+    stall(world, [3001])
+    two = world.mesh(2, members(1, 2))
+    world.do(lambda: two.send(1, b"x"))
+    world.do(two.close, 100)
+    assert caplog.text == ""
 
 
 def test_a_mesh_that_closes_while_it_dials_leaves_nothing(world):

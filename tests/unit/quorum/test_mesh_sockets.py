@@ -172,6 +172,21 @@ def test_names_are_resolved_anew_for_each_dial(run, monkeypatch):
     assert asked == ["zoo1.test"] * 2
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_a_port_that_is_bound_while_closing_is_left(run, turns):
+    async def main():
+        server = Server(1, ensemble(1))
+        listening = asyncio.get_running_loop().create_task(server.mesh.listen())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        server.mesh.close()
+        await listening
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(HOST, server.port)
+
+    run(main)
+
+
 def test_a_taken_port_and_a_name_nobody_knows_are_bind_errors(run):
     async def main():
         with socket.socket() as taken:

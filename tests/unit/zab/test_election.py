@@ -283,10 +283,26 @@ def test_whom_everybody_follows_leads_in_the_same_round_only():
     assert late.hear(3, FOLLOWING, 1, 5, 4) == []
 
 
-def test_observing_servers_tell_nothing():
-    talk = Talk(config=members((1, 2, 3)))
-    assert talk.hear(2, OBSERVING, 3, 9, 1) == []
-    assert talk.hear(3, OBSERVING, 3, 9, 1) == []
+@pytest.mark.parametrize("round_", [1, 7])
+def test_observing_servers_tell_nothing(round_):
+    talk = Talk(config=members((1, 2, 3, 4, 5)))
+    assert talk.hear(3, LEADING, 3, 9, round_) == []
+    assert talk.hear(2, FOLLOWING, 3, 9, round_) == []
+    assert talk.hear(4, OBSERVING, 3, 9, round_) == []
+
+
+def test_a_later_round_forgets_settled_votes_too():
+    talk = Talk(my_id=1, config=members((1, 2, 3, 4, 5)))
+    talk.hear(2, FOLLOWING, 3, 5, 1, epoch=4)
+    talk.hear(4, FOLLOWING, 3, 5, 1, epoch=4)
+    talk.hear(5, LOOKING, 5, 4, 5)
+    assert talk.hear(3, LEADING, 3, 5, 5, epoch=5) == []
+
+
+def test_a_later_round_is_compared_with_the_own_history_only():
+    talk = Talk(my_id=2)
+    talk.hear(3, LOOKING, 3, 9, 1)
+    assert talk.hear(1, LOOKING, 1, 7, 2) == [says((1, 3), LOOKING, 1, 7, 2)]
 
 
 def settle(talk, leader=3):
@@ -301,7 +317,14 @@ def test_a_settled_server_answers_who_looks():
     assert talk.hear(2, LOOKING, 2, 99, 50) == [says((2,), FOLLOWING, 3, 5, 7, 1)]
     assert talk.hear(2, FOLLOWING, 2, 99, 50) == []
     assert talk.core.round == 7
-    assert talk._hear(talk.core.timeout(talk.now, delivered=True)) == []
+    assert talk.core.timeout(talk.now + 10_000, delivered=True) == []
+
+
+def test_a_new_election_forgets_who_followed_whom():
+    talk = Talk()
+    settle(talk)
+    talk.look(5)
+    assert talk.hear(3, LEADING, 3, 5, 7, epoch=1) == []
 
 
 def test_late_servers_hear_the_established_epoch():
@@ -502,6 +525,22 @@ def test_the_other_one_follows_the_leader_that_the_oracle_chose():
     talk = Talk(my_id=2, config=members((1, 2)), oracle=Oracle())
     assert talk.hear(1, FOLLOWING, 1, 5, 7) == []
     assert talk.hear(1, LEADING, 1, 5, 7) == [elected(1, 5, 7, FOLLOWING, {1})]
+
+
+def test_the_oracle_chooses_nobody_without_a_vote():
+    oracle = Oracle()
+    oracle.text = "1"
+    for talk in (
+        Talk(my_id=2, zxid=-1, config=members((1, 2)), oracle=oracle),
+        Talk(my_id=3, config=members((1, 2), (3,)), oracle=oracle),
+        Talk(my_id=9, config=members((1, 2)), oracle=oracle),
+    ):
+        assert talk.wait() == talk.said
+
+
+def test_who_leads_by_the_oracle_must_say_so_itself():
+    talk = Talk(my_id=2, config=members((1, 2)), oracle=Oracle())
+    assert talk.hear(1, LEADING, 2, 5, 7) == []
 
 
 def test_a_leader_that_is_there_is_followed_even_by_whom_the_oracle_chose():

@@ -94,6 +94,8 @@ def test_one_of_two_decides_when_the_oracle_says_so(text, grants):
     assert verifier.ask_oracle() is grants
     assert verifier.contains_quorum({1}) is grants
     assert verifier.contains_quorum({1, 2})
+    assert not verifier.contains_quorum(set())
+    assert not verifier.contains_quorum({3})
 
 
 def test_the_oracle_is_not_asked_while_a_leader_has_followers():
