@@ -6,7 +6,6 @@ import socket
 import struct
 
 import pytest
-import uvloop
 
 from zabra.config.dynamic import parse_config
 from zabra.quorum.link import UNCONFIRMED_MS_MAX
@@ -17,10 +16,12 @@ HOST = "127.0.0.1"
 LIMIT_S = 20
 
 
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.fixture(params=["asyncio", "uvloop"])
 def run(request):
+    new_loop = pytest.importorskip(request.param).new_event_loop
+
     def run(main):
-        with asyncio.Runner(loop_factory=request.param) as runner:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
             runner.run(asyncio.wait_for(main(), LIMIT_S))
 
     return run
@@ -132,7 +133,7 @@ def test_the_options_of_sockets(run, keep_alive):
     run(main)
 
 
-def test_names_are_resolved_anew_for_each_dial(run, monkeypatch):
+def test_names_are_resolved_anew_for_each_dial(monkeypatch):
     asked = []
     resolve = socket.getaddrinfo
 
