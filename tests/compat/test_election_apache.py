@@ -32,9 +32,9 @@ def _apache() -> None:
     require(missing_java())
 
 
-def three_servers() -> EnsembleConfig:
-    addresses = {sid: (LOOPBACK, free_port(), free_port()) for sid in (1, 2, 3)}
-    return make_config({sid: ServerLine(sid, (address,)) for sid, address in addresses.items()})
+def servers(*sids: int, observers: tuple[int, ...] = ()) -> EnsembleConfig:
+    addresses = {sid: (LOOPBACK, free_port(), free_port()) for sid in (*sids, *observers)}
+    return make_config({sid: ServerLine(sid, (address,), sid in observers) for sid, address in addresses.items()})
 
 
 def apache(folder: Path, sid: int, config: EnsembleConfig) -> ServerProcess:
@@ -97,18 +97,18 @@ def serves(server: ServerProcess) -> bool:
     return False
 
 
-def run(main: Callable[[], object], *servers: ServerProcess) -> None:
+def run(main: Callable[[], object], *apaches: ServerProcess) -> None:
     """Run ``main`` within the limit; the logs of Apache are part of a failure."""
     try:
         with asyncio.Runner() as runner:
             runner.run(asyncio.wait_for(main(), LIMIT_S))  # type: ignore[arg-type]
     except TimeoutError:
-        logs = "\n".join(f"--- {server.folder.name}\n{server.log_tail(15)}" for server in servers)
+        logs = "\n".join(f"--- {server.folder.name}\n{server.log_tail(15)}" for server in apaches)
         pytest.fail(f"no agreement within {LIMIT_S} s\n{logs}")
 
 
 def test_our_server_joins_loses_and_wins(tmp_path: Path) -> None:
-    config = three_servers()
+    config = servers(1, 2, 3)
     with apache(tmp_path, 1, config) as one, apache(tmp_path, 2, config) as two:
 
         async def main() -> None:
@@ -152,7 +152,7 @@ def test_our_server_joins_loses_and_wins(tmp_path: Path) -> None:
 
 
 def test_servers_that_start_together_agree(tmp_path: Path) -> None:
-    config = three_servers()
+    config = servers(1, 2, 3)
 
     async def main() -> None:
         async with zabra(1, config) as ours:
@@ -173,3 +173,26 @@ def test_servers_that_start_together_agree(tmp_path: Path) -> None:
                     assert ours.mesh.connected() == [2, 3]
 
     run(main)
+
+
+def test_servers_without_a_vote_find_the_leader(tmp_path: Path) -> None:
+    config = servers(1, 2, observers=(3,))
+    with apache(tmp_path, 1, config) as one, apache(tmp_path, 2, config) as two:
+
+        async def main() -> None:
+            await until(lambda: serves(one) and serves(two))
+            async with zabra(3, config) as observer:
+                found = await observer.elect(0x7_00000000, 7)
+                assert found.vote.leader == 2
+                assert found.state is ServerState.OBSERVING
+            # Those who join are in no membership but their own. The smaller id can only be dialled back where it says.
+            for sid in (0, 9):
+                own = ServerLine(sid, ((LOOPBACK, free_port(), free_port()),))
+                async with zabra(sid, make_config({**config.members, sid: own})) as joining:
+                    found = await joining.elect(0x7_00000000, 7)
+                    assert found.vote.leader == 2
+                    assert found.state is ServerState.FOLLOWING
+                    assert joining.mesh.connected() == [1, 2]
+                    assert all(sid not in notification.config.members for _, notification in joining.heard)
+
+        run(main, one, two)
