@@ -6,16 +6,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from zabra.errors import ProtocolError
 from zabra.quorum.meshwire import Introduction, take_frames, take_introduction
 
 _log = logging.getLogger(__name__)
-
-#: Bytes on their way that the other machine does not confirm for so long end the connection (not in Java, which
-#: waits for the system's quarter of an hour).
-UNCONFIRMED_MS_MAX: Final = 15_000
 
 
 class Owner(NamedTuple):
@@ -122,9 +118,5 @@ class Link(asyncio.Protocol):
 
     def _set_options(self, sock: Any) -> None:
         """On real sockets only; simulated ones have none."""
-        if sock is None:
-            return
-        if self._keep_alive:
+        if sock is not None and self._keep_alive:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNCONFIRMED_MS_MAX)

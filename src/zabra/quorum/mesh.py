@@ -5,6 +5,10 @@ to talk dials too, introduces itself and hangs up; then the other one dials back
 an older one. Each server is sent at most one message at a time: a newer one takes the place of one that still waits,
 and the last one is repeated on a new connection, for it may have been lost with the old one.
 
+A connection that brought nothing since something was sent on it ten seconds ago may be dead without telling so. The
+next message is sent on a new one. In Java only the system's quarter of an hour ends such a connection, which keeps a
+server out so long.
+
 Ids that no membership has are let in, for that is how servers join; there may be ``STRANGERS_MAX`` of them.
 Messages are handed on as they arrive, so that none wait here (Java keeps the newest 100).
 """
@@ -29,6 +33,7 @@ STRANGERS_MAX: Final = 100
 #: Observers of old releases introduce themselves so (``QuorumPeer.OBSERVER_ID``).
 _OLD_OBSERVER: Final = (1 << 63) - 1
 _BIND_PAUSE_S: Final = 1.0
+_UNANSWERED_S_MAX: Final = 10.0
 
 
 class BindError(ZabraError):
@@ -64,6 +69,8 @@ class _Peer:
     waiting: bytes | None = None
     #: The frame that was sent last.
     last: bytes | None = None
+    #: When the first frame was sent on ``link`` after the last one that it brought; None without one.
+    unanswered_since: float | None = None
 
 
 class Mesh:
@@ -158,6 +165,9 @@ class Mesh:
         assert sid != self.my_id
         peer = self._peers.setdefault(sid, _Peer())
         peer.waiting = encode_frame(message)
+        since = peer.unanswered_since
+        if since is not None and self._loop.time() - since > _UNANSWERED_S_MAX:
+            self._drop_link(sid)
         self._flush(peer)
         self.connect(sid)
 
@@ -201,11 +211,14 @@ class Mesh:
         if peer.waiting is not None and peer.link is not None and peer.link.is_writable:
             peer.link.write(peer.waiting)
             peer.last, peer.waiting = peer.waiting, None
+            if peer.unanswered_since is None:
+                peer.unanswered_since = self._loop.time()
 
     def _adopt(self, link: Link, sid: int) -> None:
         """Talk with ``sid`` over ``link`` from now on."""
         peer = self._peers.setdefault(sid, _Peer())
         before, peer.link = peer.link, link
+        peer.unanswered_since = None
         if before is not None:
             before.abort()
         if peer.waiting is None:
@@ -301,7 +314,9 @@ class Mesh:
 
     def _frame_received(self, link: Link, frame: bytes) -> None:
         assert link.sid is not None
-        if not self._closed:
+        peer = self._peers.get(link.sid)
+        if peer is not None and peer.link is link and not self._closed:
+            peer.unanswered_since = None
             self._received(link.sid, frame)
 
     def _flush_link(self, link: Link) -> None:

@@ -174,3 +174,40 @@ def test_a_closed_elector_does_nothing_more(world):
     world.do(server.stop)
     world.pass_time(10)
     assert server.elected == []
+
+
+def give_up_alone(world, sid):
+    """What broadcast does with an election: every two seconds, look again without a leader and a quorum behind it."""
+    core = world.servers[sid].election
+    if core.state is not ServerState.LOOKING:
+        leader = core.current_vote.leader
+        behind = {other for other, server in world.servers.items() if is_under(server.election, leader)}
+        if leader not in behind or not core.verifier.contains_quorum(behind):
+            world.servers[sid].elector.look(sid % 3, 0)
+    world.loop.call_later(2.0, give_up_alone, world, sid)
+
+
+def is_under(core, leader):
+    role = ServerState.LEADING if core.my_id == leader else ServerState.FOLLOWING
+    return core.state is role and core.current_vote.leader == leader
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_connections_that_break_all_the_time_end_in_one_leader_once_they_hold(world, seed):
+    rng = random.Random(seed)
+    config = members(1, 2, 3, 4, 5)
+    world.network.chop = 0.5
+    for sid in config.members:
+        world.start(sid, config, zxid=sid % 3)
+        world.do(give_up_alone, world, sid)
+    for _ in range(150):
+        world.pass_time(rng.random() / 5)
+        ends = list(world.network.ends)
+        if ends:
+            world.network.cut(rng.choice(ends), rng.choice(("reset", "half", "silent")))
+        if rng.random() < 0.3:
+            sid = rng.choice(list(world.servers))
+            world.do(world.servers[sid].elector.look, sid % 3, 0)
+    world.pass_time(130)
+    leader = world.leaders()[1]
+    assert all(is_under(server.election, leader) for server in world.servers.values())

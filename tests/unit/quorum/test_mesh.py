@@ -237,6 +237,29 @@ def test_a_message_that_waits_is_not_followed_by_the_last_one(world):
     assert world.got[1] == [(2, b"old"), (2, b"new")]
 
 
+def test_a_connection_that_died_silently_is_replaced(world):
+    one, two = pair(world)
+    world.do(lambda: two.send(1, b"a"), 1)
+    world.network.cut(next(iter(world.network.ends)), "silent")
+    world.do(lambda: one.send(2, b"lost"), 10.1)
+    world.do(lambda: one.send(2, b"b"), 1)
+    assert world.got[2] == [(1, b"b")]
+    assert (one.connected(), two.connected()) == ([2], [1])
+    assert world.got[1] == [(2, b"a"), (2, b"a")]
+
+
+def test_a_connection_that_brings_something_is_kept(world):
+    one, two = pair(world)
+    world.do(lambda: two.send(1, b"a"), 20)
+    world.do(lambda: one.send(2, b"b"), 20)
+    world.do(lambda: two.send(1, b"c"), 9.9)
+    world.do(lambda: two.send(1, b"d"), 1)
+    assert world.dials == [("h1", 3001)]
+    assert world.got[1] == [(2, b"a"), (2, b"c"), (2, b"d")]
+    world.do(lambda: two.send(1, b"e"), 1)
+    assert world.dials == [("h1", 3001)] * 2, "counted from the first frame that was not answered"
+
+
 def test_a_server_that_does_not_read_gets_only_the_newest_message_later(world):
     config = members(1, 2)
     ends = world.listen(3001)

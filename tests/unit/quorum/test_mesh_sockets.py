@@ -8,7 +8,6 @@ import struct
 import pytest
 
 from zabra.config.dynamic import parse_config
-from zabra.quorum.link import UNCONFIRMED_MS_MAX
 from zabra.quorum.mesh import BindError, Mesh, MeshOptions
 from zabra.quorum.meshwire import FRAME_MAX, encode_frame
 
@@ -127,7 +126,6 @@ def test_the_options_of_sockets(run, keep_alive):
             link = two.mesh._peers[1].link
             sock = link._transport.get_extra_info("socket")
             assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is keep_alive
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == UNCONFIRMED_MS_MAX
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     run(main)
