@@ -315,7 +315,7 @@ class Mesh:
     def _frame_received(self, link: Link, frame: bytes) -> None:
         assert link.sid is not None
         peer = self._peers.get(link.sid)
-        if peer is not None and peer.link is link and not self._closed:
+        if peer is not None and not self._closed:
             peer.unanswered_since = None
             self._received(link.sid, frame)
 

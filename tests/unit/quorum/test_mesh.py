@@ -248,6 +248,15 @@ def test_a_connection_that_died_silently_is_replaced(world):
     assert world.got[1] == [(2, b"a"), (2, b"a")]
 
 
+def test_a_new_connection_has_ten_seconds_again(world):
+    ends = world.listen(3001)
+    two = world.mesh(2, members(1, 2))
+    for text in (b"a", b"b", b"c"):
+        world.do(lambda text=text: two.send(1, text), 10.1 if text == b"a" else 1)
+    assert [end.lost for end in ends] == [True, False]
+    assert ends[1].data.endswith(encode_frame(b"b") + encode_frame(b"c"))
+
+
 def test_a_connection_that_brings_something_is_kept(world):
     one, two = pair(world)
     world.do(lambda: two.send(1, b"a"), 20)
