@@ -92,7 +92,8 @@ class Close(NamedTuple):
 class SyncLearner(NamedTuple):
     """Send what ``plan`` says: its packets, or SNAP and a snapshot of the tree, then the text ``BenWasHere``.
 
-    It takes its time; later :class:`SendTo` for the connection wait behind it. Report the end with ``sync_sent``.
+    It takes its time; later :class:`SendTo` for the connection wait behind it. Report the end with ``sync_sent``, or a
+    ``LogChangedError`` on the way, with the connection closed, as ``disconnected``.
     """
 
     conn: int
@@ -137,8 +138,8 @@ class Send(NamedTuple):
 
 
 class Truncate(NamedTuple):
-    """Durable: cut everything after ``zxid`` out of the log, and drop snapshots that are newer; then load again, so
-    that the tree in memory is that of ``zxid``. If that cannot be, exit with 13."""
+    """Durable: cut everything after ``zxid`` out of the log, which may not have ``zxid`` itself, and drop newer
+    snapshots; then load again, so that the tree in memory is that of ``zxid``. If that cannot be, exit with 13."""
 
     zxid: int
 
@@ -154,7 +155,8 @@ class LoadSnapshot(NamedTuple):
 
 class SaveSnapshot(NamedTuple):
     """Durable: write the tree as a snapshot. Log entries and snapshots that are newer than ``base`` belong to another
-    history and must not survive; the log before is complete no more (``History.log_base``)."""
+    history and must not survive. Older ones may end in another history too: they must not be loaded again, and the log
+    is complete from here on only (``History.log_base``)."""
 
     base: int
 
@@ -184,10 +186,13 @@ class Leave(NamedTuple):
     """Close the connection, let the log finish what it has, and look for a leader.
 
     ``reload``: the tree in memory stems from a snapshot that is not on disk: load again (ZOOKEEPER-3642).
+    ``snapshot_epoch`` goes to the next :class:`~zabra.zab.learner.Learner`, unless the server was started anew.
     """
 
     reason: str
     reload: bool
+    #: The leader of this epoch wanted a TRUNC that the files do not allow.
+    snapshot_epoch: int | None = None
 
 
 class Exit(NamedTuple):

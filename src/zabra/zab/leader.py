@@ -59,8 +59,8 @@ from zabra.zab.effects import (
 )
 from zabra.zab.packets import PACKET_NAMES, PROTOCOL_VERSION, Packet
 from zabra.zab.quorums import AckTracker, QuorumVerifier
-from zabra.zab.syncplan import SNAPSHOT_SIZE_FACTOR, Entry, History, choose_sync
-from zabra.zxid import counter_of, make_zxid
+from zabra.zab.syncplan import SNAPSHOT_SIZE_FACTOR, Entry, History, SyncPlan, choose_sync
+from zabra.zxid import counter_of, epoch_of, make_zxid
 
 #: A proposal with this low word is never made: a new epoch begins instead.
 _COUNTER_END: Final = 0xFFFFFFFF
@@ -386,12 +386,22 @@ class Leader:
             options.max_concurrent_snap_syncs if plan.op == Packet.SNAP else options.max_concurrent_diff_syncs
         ):
             return self._close(learner, f"too many syncs in progress for observer {learner.sid}")
+        last_committed = self.broadcast.last_committed
+        if plan.op == Packet.TRUNC and counter_of(last_committed) and epoch_of(last_zxid) == self._discovery.epoch:
+            # It was ours before and has committed entries that may not be in the tree yet: they must stay on its disk.
+            last = max(plan.zxid, min(last_zxid, last_committed))
+            plan = SyncPlan(Packet.TRUNC, last, last)
+        # What it acked on an earlier connection may be cut off now: those acks are worth nothing, nor are late ones.
+        self.broadcast.proposals.forget(learner.sid)
+        effects: list[Effect] = []
+        for other in list(self._learners.values()):
+            if other.sid == learner.sid and other is not learner and other.stage is not Stage.HELLO:
+                effects += self._close(other, f"server {learner.sid} is connected anew")
         learner.stage = Stage.SYNC
         learner.sync_op = plan.op
         # What is committed by now it need not acknowledge: the ack of NEWLEADER covers it.
-        learner.acked = self.broadcast.last_committed
+        learner.acked = last_committed
         conn, observer = learner.conn, learner.observer
-        effects: list[Effect] = []
         if learner.protocol_version < PROTOCOL_VERSION:
             # They do not know another first packet.
             effects.append(SendTo((conn,), packets.new_leader(self._discovery.epoch, None)))

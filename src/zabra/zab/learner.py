@@ -72,6 +72,8 @@ from zabra.zxid import epoch_of, make_zxid
 
 #: ``ExitCode.UNMATCHED_TXN_COMMIT``.
 EXIT_UNMATCHED_COMMIT: Final = 12
+#: ``ExitCode.QUORUM_PACKET_ERROR``.
+EXIT_QUORUM_PACKET: Final = 13
 
 #: TxnHeader: session, cxid, zxid, time, type.
 _TXN_HEADER: Final = Struct(">qiqqi")
@@ -93,7 +95,10 @@ class Learner:
     """One connection to a leader (or, for an observer, an observer master).
 
     ``summary`` is the own currentEpoch and last zxid, all of it on disk and in memory, ``config_version`` that of the
-    committed membership. Limits are in ticks.
+    committed membership. The files can be cut back to ``floor``, the zxid of the oldest snapshot; a TRUNC below it, of
+    entries that came as a snapshot, is impossible, so the leader is asked again as if there was nothing here, which
+    gives a SNAP (Apache exits). That is only said where it is no ack, to the leader of ``snapshot_epoch``: an ack must
+    tell the true history. Limits are in ticks.
     """
 
     def __init__(
@@ -104,6 +109,8 @@ class Learner:
         accepted_epoch: int,
         summary: Summary,
         config_version: int,
+        floor: int,
+        snapshot_epoch: int | None = None,
         tick_ms: int,
         init_limit: int,
         sync_limit: int,
@@ -123,6 +130,8 @@ class Learner:
         #: That on disk.
         self._current_epoch = summary.current_epoch
         self._config_version = config_version
+        self._floor = floor
+        self._snapshot_epoch = snapshot_epoch
         self._init_ms = init_limit * tick_ms
         self._sync_ms = sync_limit * tick_ms
         #: The leader must have said something by then; None before the start and after the end.
@@ -210,21 +219,31 @@ class Learner:
             raise _illegal(packet, self.stage)
         if packet.data is None or len(packet.data) < 4:
             raise ProtocolError("LEADERINFO without a protocol version")
-        epoch = epoch_of(packet.zxid)
-        effects = accept_epoch(epoch, self._accepted_epoch, self._summary)
-        self.epoch = epoch
+        self.epoch = epoch_of(packet.zxid)
+        summary = self._summary
+        if self.epoch == self._accepted_epoch == self._snapshot_epoch:
+            summary = summary._replace(last_zxid=0)
+        else:
+            self._snapshot_epoch = None
+        effects = accept_epoch(self.epoch, self._accepted_epoch, summary)
         self.stage = Stage.START
         return effects
 
     # Synchronization.
 
     def _start_sync(self, packet: QuorumPacket) -> list[Effect]:
+        if self._snapshot_epoch is not None and packet.type in (Packet.DIFF, Packet.TRUNC):
+            self._leave("no snapshot")
+            return [Exit(EXIT_QUORUM_PACKET, f"{PACKET_NAMES[packet.type]} instead of SNAP: the log cannot be cut")]
         if packet.type == Packet.DIFF:
             self.stage = Stage.SYNC
             return []
         if packet.type == Packet.TRUNC:
             if packet.zxid > self.last_zxid:
                 raise ProtocolError(f"TRUNC to 0x{packet.zxid:x}, the log ends at 0x{self.last_zxid:x}")
+            if packet.zxid < self._floor:
+                reason = f"TRUNC to 0x{packet.zxid:x}, the oldest snapshot is of 0x{self._floor:x}"
+                return self._leave(reason, snapshot_epoch=self.epoch)
             self.last_zxid = self.last_committed = packet.zxid
             self.stage = Stage.SYNC
             return [Truncate(packet.zxid)]
@@ -387,10 +406,10 @@ class Learner:
         self._current_epoch = epoch
         return StoreEpoch(EpochFile.CURRENT, epoch)
 
-    def _leave(self, reason: str) -> list[Effect]:
+    def _leave(self, reason: str, snapshot_epoch: int | None = None) -> list[Effect]:
         self.stage = Stage.GONE
         self.deadline_ms = None
-        return [Leave(reason, reload=self._unsaved_base is not None)]
+        return [Leave(reason, self._unsaved_base is not None, snapshot_epoch)]
 
 
 def _flush(effects: list[Effect], logged: list[Entry], committed: list[Entry]) -> None:

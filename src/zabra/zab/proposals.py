@@ -43,6 +43,10 @@ class Proposals:
         if zxid > self.acked.get(sid, -1):
             self.acked[sid] = zxid
 
+    def forget(self, sid: int) -> None:
+        """``sid`` is going to be synced: what it has beyond the last commit is cut off, and sent again."""
+        self.acked.pop(sid, None)
+
     def take(self, upto: int | None = None) -> list[Entry]:
         """Remove and return what may be committed now, oldest first; at most ``upto``."""
         outstanding = self.outstanding

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Final, NamedTuple, Protocol
 
+from zabra.errors import ZabraError
 from zabra.zab import packets
 from zabra.zab.packets import Packet
 from zabra.zxid import counter_of, epoch_of
@@ -64,6 +65,10 @@ class History(Protocol):
         """The entries on disk, from the newest log file that begins below ``zxid``; without one, from the first."""
 
 
+class LogChangedError(ZabraError):
+    """The log on disk does not have any more what a plan found there; the connection must be closed."""
+
+
 class SyncPlan(NamedTuple):
     """What to send. With SNAP there are no entries."""
 
@@ -78,15 +83,23 @@ class SyncPlan(NamedTuple):
     entries: tuple[Entry, ...] = ()
 
     def packets(self, history: History) -> Iterator[bytes]:
-        """The packets of DIFF or TRUNC, read as they are wanted."""
+        """The packets of DIFF or TRUNC, read as they are wanted. Raises :class:`LogChangedError`, after a purge say."""
         yield packets.encode(self.op, self.zxid)
         if self.log_range is not None:
             after, upto = self.log_range
-            for entry in history.read_log(after + 1):
+            sent = None
+            for entry in history.read_log(after):
                 if entry.zxid > upto:
                     break
-                if entry.zxid > after:
+                if entry.zxid <= after:
+                    sent = after
+                elif sent is None or not follows(entry.zxid, sent):
+                    raise LogChangedError(f"the log does not go from 0x{after:x} to 0x{entry.zxid:x} any more")
+                else:
                     yield packets.proposal(*entry) + packets.commit(entry.zxid)
+                    sent = entry.zxid
+            if sent != upto:
+                raise LogChangedError(f"the log does not reach 0x{upto:x} any more")
         for zxid, data in self.entries:
             yield packets.proposal(zxid, data) + packets.commit(zxid)
 

@@ -451,6 +451,47 @@ def test_a_leader_that_has_its_epoch_does_not_mind_voters_that_look():
     assert term.core.looking(2, 200) == []
 
 
+# Learners that come back.
+
+
+def test_acks_of_an_earlier_connection_are_forgotten_because_the_sync_cuts_what_they_are_for(term):
+    # Java counts them: the proposal is then committed with one copy less than it takes.
+    term.join(3)
+    term.propose(1)
+    term.feed(3, packets.ack(z(5, 1)))
+    term.core.disconnected(30)
+    effects = term.join(3, last=z(5, 1), current=-1, conn=31)
+    assert only(effects, SyncLearner)[0].plan[:2] == (Packet.TRUNC, z(4, 7))
+    assert "to 31: PROPOSAL 500000001" in said(effects)
+    assert term.core.logged(z(5, 1)) == []
+    assert said(term.feed(3, packets.ack(z(5, 1)), conn=31))[0] == "to 20,31: COMMIT 500000001"
+
+
+def test_a_learner_has_one_connection_the_newest(term):
+    term.join(3)
+    term.propose(1)
+    closed = only(term.join(3, last=z(5, 1), current=-1, conn=31), Close)
+    assert [one.conn for one in closed] == [30]
+    assert term.feed(3, packets.ack(z(5, 1))) == []
+    assert term.core.logged(z(5, 1)) == []
+
+
+def test_committed_entries_stay_on_the_disk_of_who_comes_back_before_they_are_in_the_tree(term):
+    term.propose(1, 2, 3)
+    term.core.logged(z(5, 3))
+    term.feed(2, packets.ack(z(5, 2)))
+    effects = term.sync(3, last=z(5, 3), current=-1)
+    assert effects[0] == SyncLearner(30, SyncPlan(Packet.TRUNC, z(5, 2), z(5, 2)))
+    assert said(effects)[1:] == ["to 30: PROPOSAL 500000003", "to 30: NEWLEADER 500000000"]
+
+
+def test_who_comes_from_another_leader_is_cut_to_what_is_in_the_tree(term):
+    term.propose(1)
+    term.core.logged(z(5, 1))
+    term.feed(2, packets.ack(z(5, 1)))
+    assert term.sync(3, last=z(4, 9))[0] == SyncLearner(30, SyncPlan(Packet.TRUNC, z(4, 7), z(4, 7)))
+
+
 # Limits of syncs.
 
 

@@ -24,7 +24,7 @@ from zabra.zab.effects import (
     Synced,
     Truncate,
 )
-from zabra.zab.learner import EXIT_UNMATCHED_COMMIT, Learner, Stage
+from zabra.zab.learner import EXIT_QUORUM_PACKET, EXIT_UNMATCHED_COMMIT, Learner, Stage
 from zabra.zab.packets import Packet, PacketStream
 
 ACCEPTED, CURRENT, BEGUN = EpochFile.ACCEPTED, EpochFile.CURRENT, EpochFile.BEGUN
@@ -34,13 +34,15 @@ TEXT = config((1, 2, 3), version=7).text().encode()
 class Link:
     """Server 2 with a history up to 4_7, and its leader."""
 
-    def __init__(self, observer=False, accepted=4, current=4):
+    def __init__(self, observer=False, accepted=4, current=4, floor=0, snapshot_epoch=None):
         self.core = Learner(
             2,
             observer=observer,
             accepted_epoch=accepted,
             summary=Summary(current, z(4, 7)),
             config_version=7,
+            floor=floor,
+            snapshot_epoch=snapshot_epoch,
             tick_ms=1000,
             init_limit=10,
             sync_limit=5,
@@ -164,6 +166,29 @@ def test_trunc_cuts_the_log_and_goes_on_as_diff():
 
 def test_trunc_beyond_the_own_history_is_refused():
     assert isinstance(follower(Stage.START).feed(packets.encode(Packet.TRUNC, z(4, 8)))[0], Leave)
+
+
+def test_a_trunc_that_the_files_do_not_allow_becomes_a_request_for_a_snapshot():
+    link = Link(floor=z(4, 6))
+    link.until(Stage.START)
+    (left,) = link.feed(packets.encode(Packet.TRUNC, z(4, 5)))
+    assert left[1:] == (False, 5)
+    again = Link(accepted=5, floor=z(4, 6), snapshot_epoch=5)
+    assert said(again.feed(packets.leader_info(5))) == ["send ACKEPOCH 0"]
+    assert again.feed(packets.encode(Packet.SNAP, z(4, 5))) == [LoadSnapshot(z(4, 5))]
+
+
+def test_a_server_that_wants_a_snapshot_does_not_lie_in_an_ack_that_counts():
+    link = Link(accepted=5, floor=z(4, 6), snapshot_epoch=5)
+    assert said(link.feed(packets.leader_info(6)))[1] == "send ACKEPOCH 400000007"
+    assert link.feed(packets.encode(Packet.DIFF, z(4, 7))) == []
+
+
+@pytest.mark.parametrize("op", [Packet.DIFF, Packet.TRUNC])
+def test_a_server_that_cannot_be_cut_and_gets_no_snapshot_ends(op):
+    link = Link(accepted=5, floor=z(4, 6), snapshot_epoch=5)
+    link.feed(packets.leader_info(5))
+    assert link.feed(packets.encode(op, 0))[0].code == EXIT_QUORUM_PACKET == 13
 
 
 def test_snap_is_applied_in_memory_and_saved_at_newleader():

@@ -4,7 +4,7 @@ import pytest
 from zab_kit import MemoryHistory, entry, packets_in, z
 
 from zabra.zab.packets import Packet
-from zabra.zab.syncplan import SyncPlan, choose_sync
+from zabra.zab.syncplan import LogChangedError, SyncPlan, choose_sync
 
 DIFF, TRUNC, SNAP = Packet.DIFF, Packet.TRUNC, Packet.SNAP
 #: Two epochs: 1_1..1_4, 2_1..2_3.
@@ -129,6 +129,15 @@ def test_an_empty_learner_gets_a_snapshot_from_a_leader_that_began_with_one():
 
 def test_a_snapshot_can_be_forced():
     assert plan(z(2, 3), force_snapshot=True) == SyncPlan(SNAP, z(2, 3), z(2, 3))
+
+
+@pytest.mark.parametrize("files", [FILES[2:], FILES[:1], []], ids=["beginning", "end", "all"])
+def test_a_log_that_is_purged_while_it_is_sent_is_noticed(files):
+    history = MemoryHistory(CACHED, FILES)
+    chosen = choose_sync(history, z(1, 1))
+    history.files = files
+    with pytest.raises(LogChangedError):
+        list(chosen.packets(history))
 
 
 def test_entries_that_are_read_late_are_still_only_those_of_the_plan():
