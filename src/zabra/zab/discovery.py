@@ -70,7 +70,7 @@ class LeaderDiscovery:
         self.phase = Phase.EPOCH
         #: The new epoch, final after :attr:`Phase.EPOCH`.
         self.epoch = -1
-        #: Voters that told their accepted epoch, and those that acked the new one. They count even when they leave.
+        #: Who told its accepted epoch, and who acked the new one. They count even when they leave.
         self._told: set[int] = set()
         self._acked: set[int] = set()
         #: Connections that wait for LEADERINFO, and those that wait for the end of :attr:`Phase.ACKS`.
@@ -86,7 +86,7 @@ class LeaderDiscovery:
         self._hellos[conn] = (sid, hello)
         if self.phase is not Phase.EPOCH:
             return self._inform()
-        # Everybody raises the epoch, but only voters are counted (ZOOKEEPER-2959).
+        # Everybody raises the epoch, but the quorum is one of voters (ZOOKEEPER-2959).
         return self._tell(sid, epoch_of(hello.zxid), now_ms)
 
     def epoch_ack(self, conn: int, sid: int, summary: Summary) -> list[Effect | Joined]:
@@ -96,7 +96,7 @@ class LeaderDiscovery:
         if summary.current_epoch != NO_EPOCH:
             if summary > self._summary:
                 return [Close(conn, f"server {sid} is ahead of the leader: {summary} is after {self._summary}")]
-            if summary.last_zxid != -1 and sid in self._verifier.voters:
+            if summary.last_zxid != -1:
                 self._acked.add(sid)
         self._ready[conn] = summary.last_zxid
         return self._check_acks()
@@ -116,8 +116,7 @@ class LeaderDiscovery:
 
     def _tell(self, sid: int, accepted_epoch: int, now_ms: int) -> list[Effect | Joined]:
         self.epoch = max(self.epoch, accepted_epoch + 1)
-        if sid in self._verifier.voters:
-            self._told.add(sid)
+        self._told.add(sid)
         if self._sid not in self._told or not self._verifier.contains_quorum(self._told):
             return []
         self.phase = Phase.ACKS

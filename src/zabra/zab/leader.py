@@ -259,7 +259,7 @@ class Leader:
         """Everything up to ``zxid`` is on our own disk."""
         if self.phase is not Phase.BROADCAST:
             return []
-        return self.broadcast.ack(self.sid, min(zxid, self.broadcast.last_proposed))
+        return self.broadcast.ack(self.sid, zxid)
 
     def sync(self, conn: int) -> list[Effect]:
         """A learner's sync request has come through the pipeline: answer once all that was proposed is committed."""

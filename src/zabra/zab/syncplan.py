@@ -159,8 +159,6 @@ def _from_memory(committed: Sequence[Entry], peer: int, high: int) -> SyncPlan |
 
 
 def _from_disk(history: History, peer: int, low: int, high: int, size_factor: float) -> SyncPlan | None:
-    if peer < history.log_base:
-        return None
     size_limit = int(history.snapshot_size * size_factor)
     if size_limit and history.log_size(peer) > size_limit:
         return None

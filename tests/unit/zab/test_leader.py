@@ -404,6 +404,24 @@ def test_who_joined_late_owes_no_acks_for_what_its_sync_held(term):
     assert said(term.propose(3))[0] == "to 20,30: PROPOSAL 500000003"
 
 
+def test_a_learner_whose_sync_takes_too_long_is_no_support(term):
+    term.hello(3)
+    term.feed(3, packets.ack_epoch(4, z(4, 7)))
+    term.core.disconnected(20)
+    seen = []
+    while not only(seen, StepDown):
+        assert term.now < 20_000
+        seen = tick(term)
+    assert term.now == 16_000
+
+
+def test_a_counter_that_begins_elsewhere_is_owed_by_nobody():
+    term = Term(options=OPTIONS._replace(initial_counter=1000))
+    term.join(2)
+    tick(term, 40, answer=(2,))
+    assert said(term.propose(1001))[0] == "to 20: PROPOSAL 5000003e9"
+
+
 def test_learners_have_initlimit_for_each_step_of_their_own():
     term = Term(options=OPTIONS._replace(init_limit=3))
     term.join(2)

@@ -242,7 +242,7 @@ def test_what_the_snapshot_holds_already_is_not_applied_again():
         decided(entry(4, 8), entry(4, 10)),
         packets.commit(z(4, 8)),
         propose(entry(4, 8), entry(4, 9)) + packets.commit(z(4, 9)),
-        packets.proposal(z(4, 8), entry(4, 9).data),
+        packets.proposal(z(4, 9), entry(4, 8).data),
         packets.proposal(z(4, 8), b"short"),
         packets.encode(Packet.PROPOSAL, z(4, 8)),
         packets.new_leader(4, TEXT),
@@ -341,6 +341,8 @@ def test_a_proposal_that_comes_twice_is_taken_once():
     link = follower()
     assert link.feed(decided(entry(5, 1)), decided(entry(5, 1))) == [Log((entry(5, 1),)), Commit((entry(5, 1),))]
     assert said(link.core.logged(z(5, 1))) == ["send ACK 500000001"]
+    link.feed(propose(entry(5, 2)))
+    assert link.feed(packets.commit(z(5, 1))) == []
 
 
 def test_a_gap_between_proposals_ends_the_connection():

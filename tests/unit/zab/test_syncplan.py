@@ -121,6 +121,12 @@ def test_a_history_that_came_as_a_snapshot_is_not_given_from_the_log():
     assert plan(z(1, 1), MemoryHistory(ALL[5:], [holed], log_base=z(2, 0))).op == SNAP
 
 
+def test_a_cut_to_before_a_snapshot_that_came_from_elsewhere_is_not_tried():
+    # 2_1 to 2_3 came as a snapshot; the learner at 2_4 may well have them.
+    history = MemoryHistory([entry(2, 6)], [[entry(1, 2), entry(2, 5), entry(2, 6)]], log_base=z(2, 3))
+    assert choose_sync(history, z(2, 4)).op == SNAP
+
+
 def test_an_empty_learner_gets_a_snapshot_from_a_leader_that_began_with_one():
     # ZOOKEEPER-4352.
     history = MemoryHistory((), (), last_processed=z(1, 5), log_base=z(1, 5))
