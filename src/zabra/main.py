@@ -26,7 +26,8 @@ _USAGE: Final = """usage: zabra server [options] [-Dname=value ...] [zoo.cfg | p
        zabra cleanup [options] (zoo.cfg | dataLogDir [snapDir]) -n count
        zabra --version"""
 _SERVER_HELP: Final = """
-Runs one server until SIGTERM or SIGINT. Without a configuration it serves on 127.0.0.1:2181 and keeps its data in
+Runs one server until SIGTERM or SIGINT: a standalone one, or with server.N lines in zoo.cfg and a file myid in its
+dataDir the member of an ensemble. Without a configuration it serves on 127.0.0.1:2181 and keeps its data in
 $XDG_DATA_HOME/zabra/data (~/.local/share/zabra/data). docs/configuration.md lists every property.
 exit codes: 0 stopped, 1 unexpected error, 2 bad invocation or configuration, 3 data folder cannot be used
 """
@@ -75,11 +76,17 @@ def _server(arguments: Sequence[str]) -> int:
     from zabra.obs import logs
 
     settings = configuration.settings
-    name = options.name or (f"zabra:{settings.client_port}" if settings.client_port else f"zabra[{os.getpid()}]")
+    name = options.name or _default_name(settings)
     logs.set_up(name, level=level, log_format=log_format)
     for warning in configuration.warnings:
         logging.getLogger("zabra.config").warning("%s", warning)
     return _run(settings, name)
+
+
+def _default_name(settings: Settings) -> str:
+    """What log lines call a server that nobody named."""
+    member = f".{settings.server_id}" if settings.is_distributed else ""
+    return f"zabra{member}:{settings.client_port}" if settings.client_port else f"zabra{member}[{os.getpid()}]"
 
 
 def _server_parser() -> argparse.ArgumentParser:
@@ -90,7 +97,7 @@ def _server_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-D", dest="definitions", action="append", default=[], metavar="name=value", help="a property")
-    parser.add_argument("--name", help="what log lines call this server (default: zabra:<port>)")
+    parser.add_argument("--name", help="what log lines call this server (default: zabra[.<myid>]:<port>)")
     parser.add_argument("--log-level", help="debug, info, warning or error (or ZABRA_LOG_LEVEL; default: info)")
     parser.add_argument("--log-format", help="text or json (or ZABRA_LOG_FORMAT; default: text)")
     parser.add_argument("configuration", nargs="*", help="zoo.cfg, or port datadir [ticktime] [maxcnxns]")
@@ -107,24 +114,15 @@ def configure(words: Sequence[str], definitions: Sequence[str], environment: Map
 
     pairs = [split_definition(text) for text in definitions]
     if len(words) == 1:
-        configuration = load(config_file=words[0], definitions=pairs, environment=environment)
-    elif not words:
+        return load(config_file=words[0], definitions=pairs, environment=environment)
+    if not words:
         defaults = {"clientPort": "2181", "clientPortAddress": "127.0.0.1", "dataDir": default_data_dir(environment)}
-        configuration = load(definitions=pairs, environment=environment, defaults=defaults)
-    elif len(words) <= len(_ARGUMENT_KEYS):
+        return load(definitions=pairs, environment=environment, defaults=defaults)
+    if len(words) <= len(_ARGUMENT_KEYS):
         arguments = dict(zip(_ARGUMENT_KEYS, words, strict=False))
         bare = {"maxClientCnxns": "0"}
-        configuration = load(definitions=pairs, environment=environment, arguments=arguments, defaults=bare)
-    else:
-        raise ConfigError("expected zoo.cfg, or port datadir [ticktime] [maxcnxns]")
-    settings = configuration.settings
-    if settings.is_distributed:
-        servers = ", ".join(f"server.{sid}" for sid in settings.servers)
-        raise ConfigError(
-            f"{settings.config_file or 'configuration'}: describes an ensemble ({servers}), which this release cannot"
-            " run: expected at most one server line, with standaloneEnabled not false"
-        )
-    return configuration
+        return load(definitions=pairs, environment=environment, arguments=arguments, defaults=bare)
+    raise ConfigError("expected zoo.cfg, or port datadir [ticktime] [maxcnxns]")
 
 
 def default_data_dir(environment: Mapping[str, str]) -> str:
@@ -212,12 +210,16 @@ async def _serve(settings: Settings, name: str) -> int:
 
 
 def _ready_line(settings: Settings, port: int) -> str:
-    """Where the server listens and where the data lies."""
+    """Which member this is, where it listens and where the data lies."""
     host = settings.client_port_address or "0.0.0.0"
     shown = f"[{host}]" if ":" in host else host
     where = f"listens on {shown}:{port}" if settings.client_port is not None else "listens nowhere"
     logs = f", transaction logs in {settings.data_log_dir}" if settings.data_log_dir != settings.data_dir else ""
-    return f"Zabra {__version__} (ZooKeeper {ZOOKEEPER_VERSION}) {where}, data in {settings.data_dir}{logs}"
+    member = ""
+    if settings.ensemble is not None:
+        own, count = settings.ensemble.members[settings.server_id], len(settings.ensemble.members)
+        member = f"is server.{own.sid}, {'an observer' if own.observer else 'a participant'} of {count} servers, "
+    return f"Zabra {__version__} (ZooKeeper {ZOOKEEPER_VERSION}) {member}{where}, data in {settings.data_dir}{logs}"
 
 
 def _os_error(error: OSError) -> str:

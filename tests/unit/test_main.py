@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from zabra.errors import ConfigError
-from zabra.main import configure, default_data_dir, main
+from zabra.main import _default_name, _ready_line, configure, default_data_dir, main
 
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -76,13 +76,26 @@ def test_other_plain_arguments_are_refused(words):
         configure(words, [], {})
 
 
-def test_an_ensemble_is_refused_with_one_line(tmp_path, capsys):
+def ensemble(tmp_path, myid):
+    (tmp_path / "myid").write_text(f"{myid}\n")
     cfg = tmp_path / "zoo.cfg"
-    cfg.write_text(f"dataDir={tmp_path}\nclientPort=1\ninitLimit=5\nsyncLimit=5\nserver.1=a:1:2\nserver.2=b:1:2\n")
-    assert main(["server", str(cfg)]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "describes an ensemble (server.1, server.2)" in error
+    servers = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer\n"
+    cfg.write_text(f"dataDir={tmp_path}\nclientPort=2181\ninitLimit=5\nsyncLimit=5\n{servers}")
+    return str(cfg)
+
+
+@pytest.mark.parametrize(("myid", "role"), [(2, "a participant"), (3, "an observer")])
+def test_a_member_says_which_it_is(tmp_path, myid, role):
+    settings = configure([ensemble(tmp_path, myid)], [], {}).settings
+    assert f" is server.{myid}, {role} of 3 servers, listens on 0.0.0.0:2181, " in _ready_line(settings, 2181)
+    assert _default_name(settings) == f"zabra.{myid}:2181"
+
+
+def test_a_member_that_is_not_in_the_list_is_one_line(tmp_path, capsys):
+    assert main(["server", ensemble(tmp_path, 4)]) == 2
+    assert capsys.readouterr().err == (
+        f"zabra: {tmp_path}/myid: 4: expected the id of a server in {tmp_path}/zoo.cfg, one of 1, 2, 3\n"
+    )
 
 
 def test_a_bad_value_ends_with_code_2(tmp_path, capsys):

@@ -14,7 +14,7 @@ import pytest
 from memdisk import MemoryDisk
 from rig import FakeClock, ZeroRandom, create_body, path, set_body, watch_body
 
-from zabra.config.ensemble import ServerLine
+from zabra.config.dynamic import EnsembleConfig
 from zabra.config.model import Settings
 from zabra.consts import Op
 from zabra.errors import ConfigError, DataError
@@ -364,7 +364,7 @@ def test_a_port_in_use_is_an_error_before_anything_is_loaded(machine: Machine) -
 @pytest.mark.parametrize(
     "more",
     [
-        {"servers": {1: ServerLine(1, ()), 2: ServerLine(2, ())}},
+        {"ensemble": EnsembleConfig({})},
         {"extended_types_enabled": True, "server_id": 255},
     ],
 )

@@ -84,35 +84,47 @@ def parse_config(text: str, *, multi_address: bool = False) -> EnsembleConfig:
 
     Raises :class:`ConfigError`. A text without a participant is refused, which Java takes as an empty ensemble.
     """
+    membership = MembershipReader(multi_address=multi_address)
     try:
-        return _parse(java_properties.parse(text.encode("iso-8859-1")), multi_address=multi_address)
+        for key, value in {line.key: line.value for line in java_properties.parse(text.encode("iso-8859-1"))}.items():
+            membership.add(key, value)
+        return membership.config()
     except UnicodeEncodeError:
         raise ConfigError("membership: a character that no host name has") from None
     except ValueError as error:
         raise ConfigError(f"membership: expected {error}") from None
 
 
-def _parse(given: Iterable[java_properties.Line], *, multi_address: bool) -> EnsembleConfig:
-    members: dict[int, ServerLine] = {}
-    groups: dict[int, int] = {}
-    weights: dict[int, int] = {}
-    version = 0
-    for key, value in {line.key: line.value for line in given}.items():
+class MembershipReader:
+    """Builds a membership from its lines, one after another, so that each can be blamed where it stands."""
+
+    def __init__(self, *, multi_address: bool = False) -> None:
+        self.members: dict[int, ServerLine] = {}
+        self.groups: dict[int, int] = {}
+        self.weights: dict[int, int] = {}
+        self.version = 0
+        self._multi_address = multi_address
+
+    def add(self, key: str, value: str) -> None:
+        """Take ``key=value``. Raises ``ValueError`` with what was expected."""
         if key.startswith("server."):
             sid = _long(key[7:])
-            members[sid] = parse_server_line(sid, value, multi_address=multi_address)
+            self.members[sid] = parse_server_line(sid, value, multi_address=self._multi_address)
         elif key.startswith("group."):
             for sid in map(_long, value.split(":")):
-                if sid in groups:
+                if sid in self.groups:
                     raise ValueError(f"server {sid} in one group")
-                groups[sid] = _long(key[6:])
+                self.groups[sid] = _long(key[6:])
         elif key.startswith("weight."):
-            weights[_long(key[7:])] = _weight(value)
+            self.weights[_long(key[7:])] = _weight(value)
         elif key == "version":
-            version = _version(value)
+            self.version = _version(value)
         else:
             raise ValueError(f"servers, groups, weights and a version, not {key[:40]!r}")
-    return make_config(members, version, groups, weights)
+
+    def config(self) -> EnsembleConfig:
+        """The membership of all lines. Raises ``ValueError`` with what was expected."""
+        return make_config(self.members, self.version, self.groups, self.weights)
 
 
 def make_config(

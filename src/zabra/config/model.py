@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from zabra.consts import JUTE_MAX_BUFFER
+
+if TYPE_CHECKING:
+    from zabra.config.dynamic import EnsembleConfig
 
 #: Every four-letter word a server knows; ``4lw.commands.whitelist=*`` allows them all.
 FOUR_LETTER_WORDS: Final = (
@@ -46,9 +49,10 @@ class Settings:
     client_port_address: str | None = None
     #: -1: the default of the operating system.
     client_port_listen_backlog: int = -1
-    #: 1 in a standalone server, whatever ``myid`` says (``ZooKeeperServer.createSessionTrackerServerId``).
+    #: ``myid`` in a member of an ensemble; 1 in a standalone server, whatever ``myid`` says
+    #: (``ZooKeeperServer.createSessionTrackerServerId``).
     server_id: int = 1
-    #: The file this came from, for messages; empty when there was none.
+    #: Absolute path of the file this came from; empty when there was none.
     config_file: str = ""
 
     # Sessions and connections.
@@ -127,8 +131,6 @@ class Settings:
     # The tree.
     skip_acl: bool = False
     enforce_quota: bool = False
-    #: A standalone server has no membership to change; this decides which refusal a reconfig gets.
-    reconfig_enabled: bool = False
     extended_types_enabled: bool = False
     emulate_353_ttl_nodes: bool = False
     container_check_interval_ms: int = 60000
@@ -152,9 +154,67 @@ class Settings:
     #: Words that are answered. Only asked for membership.
     four_letter_whitelist: frozenset[str] = frozenset({"srvr"})
 
-    # An ensemble, for a later release: parsed and checked, not yet run.
-    servers: Mapping[int, ServerLine] = field(default_factory=dict)
+    # Membership.
+    #: Whom this server belongs to, as configured; ``server_id`` is one of them. None: a standalone server.
+    ensemble: EnsembleConfig | None = None
     standalone_enabled: bool = True
+    #: Members may change while they run. In a standalone server this decides which refusal a reconfig gets.
+    reconfig_enabled: bool = False
+    #: The file with the membership; empty: it is in ``config_file`` itself.
+    dynamic_config_file: str = ""
+    #: One server may have several addresses.
+    multi_address_enabled: bool = False
+    multi_address_reachability_check_enabled: bool = True
+    multi_address_reachability_check_timeout_ms: int = 1000
+    #: ``None``: two servers ask nobody.
+    oracle_path: str | None = None
+
+    # A member of an ensemble: limits in ticks.
+    init_limit: int = 0
+    sync_limit: int = 0
+    #: 0 means ``init_limit``; resolved on construction.
+    connect_to_learner_master_limit: int = 0
+
+    # Elections.
+    quorum_listen_on_all_ips: bool = False
+    cnx_timeout_ms: int = 5000
+    #: 0 and less mean ``tick_time_ms * sync_limit``; resolved on construction.
+    quorum_cnxn_timeout_ms: int = -1
+    #: 0: no end.
+    election_port_bind_retry: int = 3
+    tcp_keep_alive: bool = False
+    fastleader_min_notification_interval_ms: int = 200
+    fastleader_max_notification_interval_ms: int = 60000
+    #: The most an observer waits, by chance, before it looks for a leader again.
+    observer_election_delay_ms: int = 200
+
+    # A leader.
+    #: Whether a leader has clients of its own.
+    leader_serves: bool = True
+    #: At least 500.
+    commit_log_count: int = 500
+    #: Negative: a learner beyond the committed window gets a snapshot.
+    snapshot_size_factor: float = 0.33
+    force_snapshot_sync: bool = False
+    leader_max_concurrent_snap_syncs: int = 10
+    leader_max_concurrent_diff_syncs: int = 100
+    #: Negative: off.
+    leader_max_time_to_wait_for_epoch_ms: int = -1
+    leader_nodelay: bool = True
+    #: The counter before that of the first proposal of an epoch, for tests.
+    initial_counter: int = 0
+
+    # A learner.
+    leader_connect_delay_during_retry_ms: int = 100
+    follower_nodelay: bool = True
+    enable_eager_acl_check: bool = False
+    #: Whether an observer writes a log and snapshots.
+    sync_enabled: bool = True
+    #: The most an observer waits, by chance, before it connects to a leader again.
+    observer_reconnect_delay_ms: int = 0
+    #: 0 and less: observers are not served by followers.
+    observer_master_port: int = 0
+    observer_master_size_limit: int = 33554432
 
     #: Every system property as Java's would be after the start: ``-D``, environment, and keys of the file.
     properties: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -167,9 +227,17 @@ class Settings:
             object.__setattr__(self, "min_session_timeout_ms", 2 * self.tick_time_ms)
         if self.max_session_timeout_ms == -1:
             object.__setattr__(self, "max_session_timeout_ms", 20 * self.tick_time_ms)
+        if self.connect_to_learner_master_limit == 0:
+            object.__setattr__(self, "connect_to_learner_master_limit", self.init_limit)
+        if self.quorum_cnxn_timeout_ms <= 0:
+            object.__setattr__(self, "quorum_cnxn_timeout_ms", self.tick_time_ms * self.sync_limit)
 
     @property
     def is_distributed(self) -> bool:
         """Whether this describes a member of an ensemble (``QuorumPeerConfig.isDistributed``)."""
-        voters = sum(not line.observer for line in self.servers.values())
-        return voters > 1 or (not self.standalone_enabled and voters > 0)
+        return self.ensemble is not None
+
+    @property
+    def config_backward_compatible(self) -> bool:
+        """Whether the membership stands in ``config_file`` itself (``configBackwardCompatibilityMode``)."""
+        return not self.dynamic_config_file

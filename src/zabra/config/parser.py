@@ -14,6 +14,7 @@ they count everywhere.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,7 +115,8 @@ def load(
     def refuse(identity: str, expected: str) -> NoReturn:
         raise ConfigError(chosen[identity].bad(expected))
 
-    settings = Resolver(values, refuse, sources.warnings, config_file or "").settings(sources.properties)
+    path = os.path.abspath(config_file) if config_file is not None else ""
+    settings = Resolver(values, refuse, sources.warnings, path).settings(sources.properties)
     sources.warnings.extend(_later_line(chosen.values()))
     return Configuration(settings, tuple(sources.warnings))
 

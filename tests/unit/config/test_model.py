@@ -17,6 +17,13 @@ def test_what_depends_on_another_setting_is_resolved():
     assert not settings.is_distributed
 
 
+def test_limits_of_a_member_follow_one_another():
+    settings = Settings(data_dir="/d", tick_time_ms=100, init_limit=10, sync_limit=5)
+    assert (settings.connect_to_learner_master_limit, settings.quorum_cnxn_timeout_ms) == (10, 500)
+    told = Settings(data_dir="/d", init_limit=10, connect_to_learner_master_limit=3, quorum_cnxn_timeout_ms=7)
+    assert (told.connect_to_learner_master_limit, told.quorum_cnxn_timeout_ms) == (3, 7)
+
+
 def test_settings_do_not_change():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings(data_dir="/d").client_port = 1

@@ -1,4 +1,4 @@
-"""Rules between properties: what depends on what, limits, Java class names, server lines."""
+"""Rules between properties: what depends on what, limits, Java class names."""
 
 import pytest
 
@@ -47,12 +47,21 @@ def test_session_timeouts_must_not_cross(tmp_path):
 
 
 def test_values_below_a_minimum_are_raised_with_a_warning(tmp_path):
-    found = loaded(tmp_path, "autopurge.snapRetainCount=1\nsnapCount=0\n")
+    found = loaded(tmp_path, "autopurge.snapRetainCount=1\nsnapCount=0\ncommitLogCount=499\n")
     assert (found.settings.autopurge_snap_retain_count, found.settings.snap_count) == (3, 2)
-    assert found.warnings == (
+    assert found.settings.commit_log_count == 500
+    assert found.warnings[:3] == (
         "autopurge.snapRetainCount=1 is below the minimum, 3 is used",
         "snapCount=0 is below the minimum, 2 is used",
+        "commitLogCount=499 is below the minimum, 500 is used",
     )
+
+
+def test_the_share_of_the_log_in_a_sync_is_at_most_all_of_the_snapshot(tmp_path):
+    assert settings(tmp_path, "snapshotSizeFactor=-1\n").snapshot_size_factor == -1
+    found = loaded(tmp_path, "snapshotSizeFactor=1.5\n")
+    assert found.settings.snapshot_size_factor == 0.33
+    assert found.warnings[0] == "snapshotSizeFactor=1.5 is above 1, 0.33 is used"
 
 
 def test_the_slack_of_buffers_follows_their_limit(tmp_path):
@@ -113,79 +122,3 @@ def test_shipped_java_classes_are_ours_and_others_are_refused(tmp_path, key, jav
 def test_quorum_sasl_switches_need_each_other(tmp_path, text):
     with pytest.raises(ConfigError, match=r"quorum\.auth\.\w+=true: expected quorum\.auth\.\w+=true beside it"):
         settings(tmp_path, text)
-
-
-THREE = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2:observer\n"
-
-
-def test_server_lines_describe_an_ensemble(tmp_path):
-    (tmp_path / "myid").write_text("2\n")
-    found = settings(tmp_path, THREE)
-    assert found.is_distributed
-    assert list(found.servers) == [1, 2, 3]
-    assert found.servers[3].observer
-    assert found.server_id == 2
-
-
-def test_one_server_line_is_standalone_unless_that_is_switched_off(tmp_path):
-    (tmp_path / "myid").write_text("1\n")
-    found = settings(tmp_path, "server.1=a:1:2\n")
-    assert not found.is_distributed
-    assert found.server_id == 1
-    assert settings(tmp_path, "server.1=a:1:2\nstandaloneEnabled=false\n").is_distributed
-
-
-def test_our_own_line_may_carry_the_client_address(tmp_path):
-    path = tmp_path / "zoo.cfg"
-    path.write_text(f"dataDir={tmp_path}\nserver.7=a:1:2;127.0.0.1:2199\n")
-    (tmp_path / "myid").write_text("7")
-    found = load(config_file=str(path)).settings
-    assert (found.client_port_address, found.client_port) == ("127.0.0.1", 2199)
-    with pytest.raises(
-        ConfigError, match=r"server\.7=.*expected the client address that clientPort names, 0\.0\.0\.0:2181"
-    ):
-        settings(tmp_path, "server.7=a:1:2;127.0.0.1:2199\n")
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["server.x=a:1:2\n", "server.1=a:1\n", "standaloneEnabled=false\n", "server.1=a:1:2\nserver.2=b:1:2:observer\n"],
-)
-def test_impossible_server_lines_are_refused(tmp_path, text):
-    with pytest.raises(ConfigError):
-        settings(tmp_path, text)
-
-
-def test_myid_must_be_a_number(tmp_path):
-    (tmp_path / "myid").write_text("one\n")
-    with pytest.raises(ConfigError, match="myid:1: one: expected the number of this server"):
-        settings(tmp_path)
-
-
-def test_a_dynamic_file_holds_the_servers(tmp_path):
-    dynamic = tmp_path / "zoo.cfg.dynamic"
-    dynamic.write_text("server.1=a:1:2\nserver.2=b:1:2\n")
-    assert list(settings(tmp_path, f"dynamicConfigFile={dynamic}\n").servers) == [1, 2]
-    with pytest.raises(ConfigError, match=r"server\.1=a:1:2: expected it in the dynamicConfigFile"):
-        settings(tmp_path, f"dynamicConfigFile={dynamic}\nserver.1=a:1:2\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("tickTime=1\n", r"dynamic:1: tickTime: expected only server, group and weight lines"),
-        ("\nserver.1=a\n", r"dynamic:2: server\.1=a: expected host:quorumPort"),
-        ("version=1\n", r"dynamic:1: version"),
-        ("server.1=\\u1", r"dynamic:1: expected four"),
-    ],
-)
-def test_a_bad_dynamic_file_names_its_line(tmp_path, text, message):
-    dynamic = tmp_path / "zoo.cfg.dynamic"
-    dynamic.write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        settings(tmp_path, f"dynamicConfigFile={dynamic}\n")
-
-
-def test_a_missing_dynamic_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="the dynamicConfigFile cannot be read"):
-        settings(tmp_path, "dynamicConfigFile=/no/such\n")
