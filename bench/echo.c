@@ -1,6 +1,6 @@
 /* A stand-in server that answers every request with a canned reply of the right length, and does nothing else.
  *
- *   echo PORT
+ *   echo PORT...
  *
  * The load generator measured against it shows the fastest server that the generator could measure at all: same system calls, same
  * bytes, no work. When that is far above what the real servers reach, the generator is not what limits them.
@@ -50,7 +50,7 @@ static uint8_t *answer(uint8_t *p, const uint8_t *request, int32_t length)
         body = 4 + VALUE_SIZE + STAT_SIZE;
     } else if (type == OP_SET) {
         body = STAT_SIZE;
-    } else if (type == OP_CREATE) {
+    } else if (type == OP_CREATE || type == OP_SYNC) {
         body = 4 + (size_t)get_int(request + 8);
         memcpy(p, request + 8, body);
     } else if (type == OP_MULTI) {
@@ -83,28 +83,43 @@ static int serve(struct conn *c)
     return send(c->fd, out, (size_t)(p - out), MSG_NOSIGNAL) == p - out;
 }
 
-int main(int argc, char **argv)
+static int listen_on(const char *port)
 {
-    int listener = socket(AF_INET, SOCK_STREAM, 0), poller = epoll_create1(0), on = 1;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct epoll_event ready[256], e = {.events = EPOLLIN};
-    if (argc != 2)
-        die("usage: echo PORT");
-    at.sin_port = htons((uint16_t)atoi(argv[1]));
+    at.sin_port = htons((uint16_t)atoi(port));
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 1024))
         die("cannot listen: %s", strerror(errno));
-    epoll_ctl(poller, EPOLL_CTL_ADD, listener, &e);
+    return listener;
+}
+
+static void watch(int poller, struct conn *c)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
+    epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &e);
+}
+
+int main(int argc, char **argv)
+{
+    int poller = epoll_create1(0), on = 1;
+    struct conn *listeners = calloc((size_t)argc, sizeof *listeners);
+    struct epoll_event ready[256];
+    if (argc < 2)
+        die("usage: echo PORT...");
+    for (int i = 1; i < argc; i++) {
+        listeners[i].fd = listen_on(argv[i]);
+        watch(poller, &listeners[i]);
+    }
     for (;;) {
         int n = epoll_wait(poller, ready, 256, -1);
         for (int i = 0; i < n; i++) {
             struct conn *c = ready[i].data.ptr;
-            if (!c) {
-                c = calloc(1, sizeof *c);
-                c->fd = accept(listener, NULL, NULL);
-                setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-                e.data.ptr = c;
-                epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &e);
+            if (c >= listeners && c < listeners + argc) {
+                struct conn *accepted = calloc(1, sizeof *accepted);
+                accepted->fd = accept(c->fd, NULL, NULL);
+                setsockopt(accepted->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+                watch(poller, accepted);
             } else if (!serve(c)) {
                 close(c->fd);
                 free(c);

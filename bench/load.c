@@ -9,6 +9,9 @@
  *
  * Times: a request counts from just before its send() to just after the recv() that brought its reply. Requests that are answered
  * outside the measured window do not count. `--pid` names the server, whose CPU time is read at both ends of the window.
+ *
+ * An ensemble is given as `--port A,B,C` and `--pid A,B,C`: sessions go to its servers in turn, CPU times are added up. A server
+ * may lag behind the others, so before the measurement every session asks its server to catch up (sync).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -25,25 +28,27 @@
 #include "zkwire.h"
 
 enum { DEPTH_MAX = 1024, IN_SIZE = 256 * 1024, OUT_SIZE = 512 * 1024, REQUEST_MAX = 16 * 1024 };
-enum { PATH_MAX_LENGTH = 128, DELETES_PER_MULTI = 100, CHILDREN_PER_PARENT = 1000, SESSION_TIMEOUT_MS = 30000 };
+enum { SERVERS_MAX = 16, PATH_MAX_LENGTH = 128, DELETES_PER_MULTI = 100, CHILDREN_PER_PARENT = 1000, SESSION_TIMEOUT_MS = 30000 };
 #define FOREVER UINT64_MAX
 
 /* ---- settings ------------------------------------------------------------------------------------------------------- */
 
 static struct {
-    const char *mode, *op, *host, *root, *samples;
-    long port, connections, inflight, ops, read_percent, znodes, value_size, pid, rounds, keep;
+    const char *mode, *op, *host, *root, *samples, *port, *pid;
+    long connections, inflight, ops, read_percent, znodes, value_size, rounds, keep;
     double seconds, warmup;
-} opt = {.op = "get", .host = "127.0.0.1", .root = "/bench", .port = 2181, .connections = 20, .inflight = 1, .read_percent = 90,
+} opt = {.op = "get", .host = "127.0.0.1", .root = "/bench", .port = "2181", .pid = "", .connections = 20, .inflight = 1, .read_percent = 90,
          .znodes = 1000, .value_size = 100, .rounds = 20, .seconds = 3, .warmup = 1};
+static long ports[SERVERS_MAX], pids[SERVERS_MAX];
+static int port_count, pid_count;
 
 static void parse_options(int argc, char **argv)
 {
     struct { const char *name; const char **text; long *number; double *real; } table[] = {
         {"--op", &opt.op, 0, 0}, {"--host", &opt.host, 0, 0}, {"--root", &opt.root, 0, 0}, {"--samples", &opt.samples, 0, 0},
-        {"--port", 0, &opt.port, 0}, {"--connections", 0, &opt.connections, 0}, {"--inflight", 0, &opt.inflight, 0},
+        {"--port", &opt.port, 0, 0}, {"--connections", 0, &opt.connections, 0}, {"--inflight", 0, &opt.inflight, 0},
         {"--ops", 0, &opt.ops, 0}, {"--read-percent", 0, &opt.read_percent, 0}, {"--znodes", 0, &opt.znodes, 0},
-        {"--value-size", 0, &opt.value_size, 0}, {"--pid", 0, &opt.pid, 0}, {"--rounds", 0, &opt.rounds, 0},
+        {"--value-size", 0, &opt.value_size, 0}, {"--pid", &opt.pid, 0, 0}, {"--rounds", 0, &opt.rounds, 0},
         {"--keep", 0, &opt.keep, 0}, {"--seconds", 0, 0, &opt.seconds}, {"--warmup", 0, 0, &opt.warmup},
     };
     if (argc < 2 || argc % 2)
@@ -65,11 +70,14 @@ static void parse_options(int argc, char **argv)
     if (opt.connections < 1 || opt.inflight < 1 || opt.inflight > DEPTH_MAX || opt.znodes < 1 || opt.value_size < 0 ||
         opt.value_size > 8192 || strlen(opt.root) > 64)
         die("an option is out of range");
+    port_count = parse_numbers(opt.port, ports, SERVERS_MAX);
+    pid_count = *opt.pid ? parse_numbers(opt.pid, pids, SERVERS_MAX) : 0;
 }
 
 /* ---- connections ---------------------------------------------------------------------------------------------------- */
 
 struct conn {
+    long port;
     int fd, waits_for_room;
     int32_t next_xid, due_xid;    /* of the next request to send and of the next reply to come; their difference is in flight */
     long quota;                   /* requests that this connection may still send, for builders that look at it */
@@ -92,7 +100,7 @@ static void watch_socket(struct conn *c, int operation)
 
 static void dial(struct conn *c)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port)};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)c->port)};
     static const uint8_t no_password[PASSWORD_SIZE];
     uint8_t frame[128], *p = frame + 4;
     int on = 1;
@@ -136,6 +144,7 @@ static void open_sessions(void)
     for (long first = 0; first < opt.connections; first += GROUP) {
         long last = first + GROUP < opt.connections ? first + GROUP : opt.connections;
         for (long i = first; i < last; i++) {
+            conns[i].port = ports[i % port_count];
             conns[i].in = malloc(IN_SIZE);
             conns[i].out = malloc(OUT_SIZE);
             conns[i].next_xid = conns[i].due_xid = 1;
@@ -179,17 +188,15 @@ static double self_cpu_seconds(void)
     return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
-/* User and system time of all threads of the server so far; 0 when no server was named. */
-static double server_cpu_seconds(void)
+/* User and system time of all threads of a process so far. */
+static double cpu_seconds_of(long pid)
 {
     char name[64], text[1024];
     unsigned long user = 0, system = 0;
-    if (!opt.pid)
-        return 0;
-    snprintf(name, sizeof name, "/proc/%ld/stat", opt.pid);
+    snprintf(name, sizeof name, "/proc/%ld/stat", pid);
     FILE *f = fopen(name, "r");
     if (!f)
-        die("no process %ld", opt.pid);
+        die("no process %ld", pid);
     size_t length = fread(text, 1, sizeof text - 1, f);
     fclose(f);
     text[length] = 0;
@@ -197,6 +204,15 @@ static double server_cpu_seconds(void)
     if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
         die("cannot read %s", name);
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* That of the named servers together. */
+static double server_cpu_seconds(void)
+{
+    double seconds = 0;
+    for (int i = 0; i < pid_count; i++)
+        seconds += cpu_seconds_of(pids[i]);
+    return seconds;
 }
 
 static void move_window(uint64_t now)
@@ -505,6 +521,15 @@ static size_t build_close(struct conn *c, uint8_t *out, int32_t *expected)
     return close_frame(out, open_request(out, c->next_xid, OP_CLOSE));
 }
 
+static size_t build_sync(struct conn *c, uint8_t *out, int32_t *expected)
+{
+    if (!c->quota)
+        return 0;
+    c->quota--;
+    *expected = REPLY_HEADER_SIZE + 4 + (int32_t)strlen(opt.root);
+    return close_frame(out, put_text(open_request(out, c->next_xid, OP_SYNC), opt.root));
+}
+
 static size_t build_watching_get(struct conn *c, uint8_t *out, int32_t *expected)
 {
     char path[PATH_MAX_LENGTH];
@@ -546,6 +571,8 @@ static void setup_znodes(void)
     run_counted(build_setup, 1, 1);
     send_limit = (uint64_t)opt.znodes + 1;
     run_phase(build_setup, 16, FOREVER, 0);
+    set_quota(0, opt.connections, 1);
+    run_phase(build_sync, 1, FOREVER, 0);
 }
 
 static void close_sessions(void)

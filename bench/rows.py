@@ -29,10 +29,9 @@ class Row:
         return ratio >= self.aim if self.rising else ratio <= self.aim
 
 
-def _load(name: str, title: str, aim: float, **options: object) -> Row:
-    return Row(
-        name, title, name, "rate", "/s", aim, True, {"connections": 20, "value_size": 100, "znodes": 1000, **options}
-    )
+def _load(name: str, title: str, aim: float, *, connections: int = 20, **options: object) -> Row:
+    fixed = {"connections": connections, "value_size": 100, "znodes": 1000}
+    return Row(name, title, name, "rate", "/s", aim, True, {**fixed, **options})
 
 
 LOADS = (
@@ -70,17 +69,58 @@ SNAPSHOT = Row(
     2.0,
     against="without_p99_us",
 )
-ALL = (*LOADS, WATCH, *START, *MILLION, SNAPSHOT)
+SINGLE = (*LOADS, WATCH, *START, *MILLION, SNAPSHOT)
+
+# Three servers on one machine.
+ENSEMBLE_LOADS = (
+    _load("ensemble-get-1", "getData, 30 connections, one in flight", 3.0, connections=30, op="get", inflight=1),
+    _load("ensemble-get-64", "getData, 30 connections, 64 in flight", 5.0, connections=30, op="get", inflight=64),
+    _load("ensemble-set-1", "setData, 30 connections, one in flight", 2.0, connections=30, op="set", inflight=1),
+    _load("ensemble-set-64", "setData, 30 connections, 64 in flight", 2.0, connections=30, op="set", inflight=64),
+    _load(
+        "ensemble-mix-16",
+        "90 % getData, 10 % setData, 30 connections, 16 in flight",
+        3.0,
+        connections=30,
+        op="mix",
+        inflight=16,
+        read_percent=90,
+    ),
+)
+ENSEMBLE_MEMORY = Row(
+    "ensemble-memory", "resident memory of a server after these", "ensemble-memory", "resident_mib", "MiB", 1.0
+)
+FAILOVER = Row(
+    "ensemble-failover",
+    "kill -9 of the leader under load, to the next acknowledged write",
+    "ensemble-failover",
+    "seconds",
+    "s",
+    1.0,
+)
+RETURN = Row(
+    "ensemble-return",
+    "start of a follower that missed 100,000 writes, to being in sync",
+    "ensemble-return",
+    "seconds",
+    "s",
+    1.0,
+)
+ENSEMBLE = (*ENSEMBLE_LOADS, ENSEMBLE_MEMORY, FAILOVER, RETURN)
+ALL = (*SINGLE, *ENSEMBLE)
+GROUPS = {"single": SINGLE, "ensemble": ENSEMBLE}
 
 
 def select(names: list[str]) -> list[Row]:
     """The rows of these names, in table order; no names mean all rows.
 
-    A name also selects all rows that come from the measurement of that name. Raises ValueError for a name
-    that selects nothing.
+    A name also selects all rows that come from the measurement of that name, or that are in the group of that name.
+    Raises ValueError for a name that selects nothing.
     """
-    known = {word for row in ALL for word in (row.name, row.source)}
+    known = {*GROUPS, *(word for row in ALL for word in (row.name, row.source))}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"no row {', '.join(unknown)}; rows are {', '.join(row.name for row in ALL)}")
-    return [row for row in ALL if not names or row.name in names or row.source in names]
+        words = [*GROUPS, *(row.name for row in ALL)]
+        raise ValueError(f"no row {', '.join(unknown)}; rows are {', '.join(words)}")
+    wanted = {*names, *(row.name for name in names for row in GROUPS.get(name, ()))}
+    return [row for row in ALL if not names or row.name in wanted or row.source in wanted]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import select
 import shutil
 import signal
@@ -70,6 +71,24 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+def lasting_ports(count: int) -> list[int]:
+    """Ports nobody uses, outside of the range that the system hands to outgoing connections.
+
+    A server that is started anew, with clients reconnecting meanwhile, finds its port free.
+    """
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    candidates = [port for port in range(10_000, 65_536) if not low <= port <= high]
+    random.shuffle(candidates)
+    ports: list[int] = []
+    for port in candidates:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise BenchError(f"no {count} free ports outside of {low} to {high}")
+
+
 def config_text(folder: Path, port: int, extra: Mapping[str, object]) -> str:
     """The zoo.cfg of both servers. What costs time or space stays at ZooKeeper's defaults unless `extra` changes it."""
     settings: dict[str, object] = {
@@ -85,14 +104,27 @@ def config_text(folder: Path, port: int, extra: Mapping[str, object]) -> str:
 
 
 class Server:
-    """One server process with its folder. `name` is "zabra" or "apache"; `extra` adds settings to zoo.cfg."""
+    """One server process with its folder. `name` is "zabra" or "apache"; `extra` adds settings to zoo.cfg.
 
-    def __init__(self, name: str, folder: Path, extra: Mapping[str, object] | None = None) -> None:
+    `myid` makes it a member of the ensemble that `extra` describes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        extra: Mapping[str, object] | None = None,
+        *,
+        port: int | None = None,
+        myid: int | None = None,
+    ) -> None:
         self.name = name
         self.folder = folder
         self.extra = dict(extra or {})
-        self.port = free_port()
+        self.port = port or free_port()
+        self.myid = myid
         self._process: subprocess.Popen[bytes] | None = None
+        self._launched_at = 0.0
 
     @property
     def pid(self) -> int:
@@ -107,31 +139,50 @@ class Server:
     def wipe(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    @property
+    def log(self) -> Path:
+        """What the process prints."""
+        return self.folder.parent / f"{self.folder.name}.log"
+
     def start(self) -> float:
         """Starts the process and returns the seconds from there to its first accepted session.
 
         Raises BenchError when the process ends first or START_TIMEOUT_S pass.
         """
+        self.launch()
+        return self.wait_session()
+
+    def launch(self) -> None:
+        """Starts the process."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.myid is not None:
+            (self.folder / "myid").write_text(f"{self.myid}\n")
         config = self.folder.parent / f"{self.folder.name}.cfg"
         config.write_text(config_text(self.folder, self.port, self.extra))
-        log = self.folder.parent / f"{self.folder.name}.log"
         command, environment = self._command(config)
-        with log.open("ab") as output:
-            begin = time.monotonic()
+        with self.log.open("ab") as output:
+            self._launched_at = time.monotonic()
             self._process = subprocess.Popen(
                 command, env=environment, cwd=self.folder.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
+
+    def wait_session(self) -> float:
+        """Waits until the server accepts a session; the seconds since its launch."""
         with contextlib.closing(Knocker(self.port)) as door:
             while not door.granted():
-                if self._process.poll() is not None:
-                    raise BenchError(
-                        f"{self.name} ended with code {self._process.returncode} while starting, see {log}"
-                    )
-                if time.monotonic() - begin > START_TIMEOUT_S:
-                    self.kill()
-                    raise BenchError(f"{self.name} accepted no session within {START_TIMEOUT_S:.0f} s, see {log}")
-            return time.monotonic() - begin
+                self.require_running("accepted no session")
+            return time.monotonic() - self._launched_at
+
+    def require_running(self, lacking: str) -> float:
+        """The seconds since the launch. Raises BenchError when the process ended or has had START_TIMEOUT_S."""
+        assert self._process is not None, "the server has not been started"
+        seconds = time.monotonic() - self._launched_at
+        if self._process.poll() is not None:
+            raise BenchError(f"{self.name} ended with code {self._process.returncode} while starting, see {self.log}")
+        if seconds > START_TIMEOUT_S:
+            self.kill()
+            raise BenchError(f"{self.name} {lacking} within {START_TIMEOUT_S:.0f} s, see {self.log}")
+        return seconds
 
     def memory(self) -> Memory:
         return memory(self.pid)

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { OP_CREATE = 1, OP_DELETE = 2, OP_GET = 4, OP_SET = 5, OP_MULTI = 14, OP_CLOSE = -11 };
+enum { OP_CREATE = 1, OP_DELETE = 2, OP_GET = 4, OP_SET = 5, OP_SYNC = 9, OP_MULTI = 14, OP_CLOSE = -11 };
 enum { XID_EVENT = -1, ERR_NODE_EXISTS = -110 };
 enum { STAT_SIZE = 68, REPLY_HEADER_SIZE = 16, PASSWORD_SIZE = 16 };
 
@@ -74,6 +74,21 @@ static inline int32_t get_int(const uint8_t *in)
     uint32_t big;
     memcpy(&big, in, 4);
     return (int32_t)be32toh(big);
+}
+
+/* The positive numbers of a list such as "2181,2182"; returns how many there are. */
+static inline int parse_numbers(const char *text, long *numbers, int room)
+{
+    int count = 0;
+    for (char *end; count < room; text = end + 1) {
+        numbers[count] = strtol(text, &end, 10);
+        if (end == text || numbers[count++] < 1 || (*end && *end != ','))
+            break;
+        if (!*end)
+            return count;
+    }
+    die("%s: numbers with commas between them, %d at most", text, room);
+    return 0;
 }
 
 /* Fills in the length prefix of the frame that starts at `frame` and ends before `end`; returns the whole size. */

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -16,15 +18,26 @@ from bench.servers import BenchError, Knocker, config_text, free_port
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
 
+def wait_session(port: int) -> None:
+    door = Knocker(port)
+    begin = time.monotonic()
+    while not door.granted():
+        assert time.monotonic() - begin < servers.START_TIMEOUT_S
+    door.close()
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the programs of this module's tests are compiled to."""
+    return tmp_path_factory.mktemp("programs")
+
+
 @pytest.fixture
-def responder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(generator, "BUILD", tmp_path)
+def responder(programs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(generator, "BUILD", programs)
     port = free_port()
     process = subprocess.Popen([generator.compile_c("echo"), str(port)])
-    door = Knocker(port)
-    while not door.granted():
-        assert process.poll() is None
-    door.close()
+    wait_session(port)
     yield port
     process.kill()
     process.wait()
@@ -58,20 +71,49 @@ class TestGenerator:
             generator.run("run", responder, nonsense=1)
 
 
+class TestSeveralServers:
+    def test_sessions_go_to_the_ports_in_turn(self, responder: int) -> None:
+        closed = free_port()
+        assert generator.run("run", [responder, closed], op="get", ops=10, connections=1)["operations"] == 10
+        with pytest.raises(BenchError, match="connect: Connection refused"):
+            generator.run("run", [responder, closed], op="get", ops=10, connections=2)
+
+    def test_every_named_process_is_looked_at(self, responder: int) -> None:
+        own = os.getpid()
+        assert generator.run("run", responder, op="get", ops=10, pid=[own, own])["server_cpu_s"] >= 0
+        with pytest.raises(BenchError, match="no process 999999999"):
+            generator.run("run", responder, op="get", ops=10, pid=[own, 999999999])
+
+    @pytest.mark.parametrize("text", ["", "1,,2", "1,x", "0", "1,", ",".join("1" * 17)])
+    def test_a_list_that_is_none_is_refused(self, responder: int, text: str) -> None:
+        with pytest.raises(BenchError, match="numbers with commas between them"):
+            generator.run("run", text, op="get", ops=10)  # type: ignore[arg-type]
+
+
+class TestFailover:
+    def test_sessions_of_the_killed_server_go_on_with_another(self, responder: int, programs: Path) -> None:
+        port = free_port()
+        leader = subprocess.Popen([programs / "echo", str(port)])
+        wait_session(port)
+        figures = generator.failover([responder, port], leader.pid, connections=4, inflight=3, warmup=0.05)
+        assert leader.wait() == -signal.SIGKILL
+        assert 0 < figures["seconds"] <= figures["all_seconds"] < 5
+        assert 0 < figures["session_seconds"] <= figures["all_seconds"]
+        assert figures["writes_before"] > 0
+
+
 class TestServers:
     def test_both_servers_read_the_same_settings(self) -> None:
         lines = config_text(Path("/x"), 4321, {"snapCount": 7}).splitlines()
         assert {"dataDir=/x", "clientPort=4321", "snapCount=7", "maxClientCnxns=0"} <= set(lines)
 
-    def test_the_door_waits_for_a_server_that_is_not_there_yet(self, responder: int, tmp_path: Path) -> None:
+    def test_the_door_waits_for_a_server_that_is_not_there_yet(self, responder: int, programs: Path) -> None:
         port = free_port()
         late: list[subprocess.Popen[bytes]] = []
-        timer = threading.Timer(0.1, lambda: late.append(subprocess.Popen([tmp_path / "echo", str(port)])))
+        timer = threading.Timer(0.1, lambda: late.append(subprocess.Popen([programs / "echo", str(port)])))
         timer.start()
-        begin, door = time.monotonic(), Knocker(port)
-        while not door.granted():
-            assert time.monotonic() - begin < servers.START_TIMEOUT_S
-        door.close()
+        begin = time.monotonic()
+        wait_session(port)
         timer.join()
         late[0].kill()
         late[0].wait()

@@ -64,11 +64,16 @@ class TestTable:
 class TestRows:
     def test_all_ten_comparisons_of_the_table_are_there(self) -> None:
         assert len(rows.LOADS) == 6
-        assert {row.source for row in rows.ALL} - {row.name for row in rows.LOADS} == {"watch", "start", "million"}
+        assert {row.source for row in rows.SINGLE} - {row.name for row in rows.LOADS} == {"watch", "start", "million"}
         assert len({row.name for row in rows.ALL}) == len(rows.ALL)
 
     def test_a_source_selects_all_of_its_rows_in_table_order(self) -> None:
         assert [row.name for row in rows.select(["start", "get-64"])] == ["get-64", "start", "start-memory"]
+
+    def test_a_group_selects_the_rows_of_one_server_or_of_three(self) -> None:
+        assert rows.select(["single"]) == list(rows.SINGLE)
+        assert rows.select(["watch", "ensemble"]) == [rows.WATCH, *rows.ENSEMBLE]
+        assert {row.name.startswith("ensemble-") for row in rows.ENSEMBLE} == {True}
 
     def test_an_unknown_name_is_refused(self) -> None:
         with pytest.raises(ValueError, match="no row nonsense"):
