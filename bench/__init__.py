@@ -1,1 +1,1 @@
-"""The benchmark: Zabra and Apache ZooKeeper side by side on one machine. `python -m bench.run --help` tells what it does."""
+"""The benchmark: Zabra and Apache ZooKeeper side by side on one machine; `python -m bench.run --help` tells more."""
