@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from zabra.config import java_properties
-from zabra.config.ensemble import parse_server_line
+from zabra.config.ensemble import BadNumberError, parse_server_line
 from zabra.config.model import ServerLine
 from zabra.errors import ConfigError
 
@@ -96,14 +96,18 @@ def parse_config(text: str, *, multi_address: bool = False) -> EnsembleConfig:
 
 
 class MembershipReader:
-    """Builds a membership from its lines, one after another, so that each can be blamed where it stands."""
+    """Builds a membership from its lines, one after another, so that each can be blamed where it stands.
 
-    def __init__(self, *, multi_address: bool = False) -> None:
+    With an ``oracle`` groups and weights mean nothing (``QuorumOracleMaj``).
+    """
+
+    def __init__(self, *, multi_address: bool = False, oracle: bool = False) -> None:
         self.members: dict[int, ServerLine] = {}
         self.groups: dict[int, int] = {}
         self.weights: dict[int, int] = {}
         self.version = 0
         self._multi_address = multi_address
+        self._oracle = oracle
 
     def add(self, key: str, value: str) -> None:
         """Take ``key=value``. Raises ``ValueError`` with what was expected."""
@@ -124,6 +128,8 @@ class MembershipReader:
 
     def config(self) -> EnsembleConfig:
         """The membership of all lines. Raises ``ValueError`` with what was expected."""
+        if self._oracle:
+            return make_config(self.members, self.version)
         return make_config(self.members, self.version, self.groups, self.weights)
 
 
@@ -229,7 +235,7 @@ def _spread(sid: int) -> int:
 
 def _long(text: str) -> int:
     if not _LONG.fullmatch(text) or not -_LONG_MAX - 1 <= int(text) <= _LONG_MAX:
-        raise ValueError(f"a number, not {text[:40]!r}")
+        raise BadNumberError(f"a number, not {text[:40]!r}")
     return int(text)
 
 
@@ -241,5 +247,5 @@ def _weight(text: str) -> int:
 
 def _version(text: str) -> int:
     if not re.fullmatch(r"[0-9a-fA-F]{1,16}", text) or int(text, 16) > _LONG_MAX:
-        raise ValueError("a version in hex")
+        raise BadNumberError("a version in hex")
     return int(text, 16)

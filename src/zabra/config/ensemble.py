@@ -16,6 +16,10 @@ from zabra.config.model import ServerLine
 EXPECTED = "host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort]"
 
 
+class BadNumberError(ValueError):
+    """A number that is none, or out of its range: where Java's own parser throws, not the one of the membership."""
+
+
 def parse_server_line(sid: int, text: str, *, multi_address: bool = False) -> ServerLine:
     """The member that ``server.<sid>=text`` describes.
 
@@ -62,6 +66,8 @@ def _split_address(text: str) -> list[str]:
 
 
 def _port(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", text.strip()) or int(text) > 65535:
+    if not re.fullmatch(r"[+-]?[0-9]{1,9}", text.strip()):
         raise ValueError("ports from 0 to 65535")
+    if not 0 <= int(text) <= 65535:
+        raise BadNumberError("ports from 0 to 65535")
     return int(text)

@@ -72,7 +72,9 @@ class MemberRules:
 
     def _membership(self) -> EnsembleConfig | None:
         """The configured membership; None without one."""
-        reader = MembershipReader(multi_address=self.values.get("multiAddress.enabled") is True)
+        reader = MembershipReader(
+            multi_address=self.values.get("multiAddress.enabled") is True, oracle="oraclePath" in self.values
+        )
         dynamic_file = self.values.get("dynamicConfigFile")
         for name, value in self.values.items():
             if not name.startswith(_MEMBERSHIP_KEYS) and (name != "version" or dynamic_file):

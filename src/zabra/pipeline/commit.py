@@ -128,6 +128,9 @@ class Commit:
         assert change.node is not None
         if op in _CREATES:
             return _pack_int(len(change.path)) + change.path + change.node.stat
+        if op == Op.RECONFIG:
+            text = change.node.data or b""
+            return _pack_int(len(text)) + text + change.node.stat
         return change.node.stat
 
     def _multi_body(self, write: Write) -> bytes:

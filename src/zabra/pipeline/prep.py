@@ -22,6 +22,7 @@ from zabra.errors import Code, RequestError
 from zabra.pipeline.pending import Pending
 from zabra.pipeline.prep_create import AclCache, fast_create, plan_create
 from zabra.pipeline.prep_multi import plan_multi
+from zabra.pipeline.prep_reconfig import Reconfiguration, plan_reconfig
 from zabra.pipeline.request import Change, Proposal, Requester, Write
 from zabra.sessions.tracker import Session
 from zabra.tree.node import DIGEST_VERSION, OPEN_ACL, Node, after_child_change, after_set_acl, after_set_data, wrap32
@@ -83,8 +84,10 @@ class Prep:
         enforce_quota: bool = False,
         close_session_paths: bool = True,
         reconfig_enabled: bool = False,
+        reconfiguration: Reconfiguration | None = None,
         limit: int = 1 << 20,
     ) -> None:
+        """``reconfiguration`` is the leader's; a standalone server has no membership to change."""
         self.tree = tree
         self.access = access
         self.pending = Pending(tree)
@@ -94,7 +97,8 @@ class Prep:
         self.enforce_quota = enforce_quota
         self.digest_enabled = tree.digest_enabled
         self._close_session_paths = close_session_paths
-        self._reconfig_enabled = reconfig_enabled
+        self.reconfig_enabled = reconfig_enabled
+        self.reconfiguration = reconfiguration
         self._limit = limit
         self.acl_cache = AclCache()
 
@@ -186,25 +190,23 @@ class Prep:
     def plan(self, write: Write, session: Session, op: int, record: object, identities: Sequence[Identity]) -> bytes:
         """Validate one operation and record its change; returns the transaction's body. Raises RequestError."""
         if isinstance(record, SetDataRequest):
-            self._check_session(session)
+            self.check_session(session)
             return self._set_data(write, record, identities)
         if isinstance(record, DeleteRequest):
-            self._check_session(session)
+            self.check_session(session)
             return self._delete(write, record, identities)
         if isinstance(record, SetAclRequest):
-            self._check_session(session)
+            self.check_session(session)
             return self._set_acl(write, record, identities)
         if isinstance(record, CheckVersionRequest):
-            self._check_session(session)
+            self.check_session(session)
             return self._check(write, record, identities)
-        if op == Op.RECONFIG:
-            if not self._reconfig_enabled:
-                raise RequestError(Code.RECONFIG_DISABLED)
-            self._check_session(session)
-            raise RequestError(Code.UNIMPLEMENTED, "a standalone server has no membership to change")
+        if isinstance(record, ReconfigRequest):
+            return plan_reconfig(self, write, session, record, identities)
         return plan_create(self, write, session, op, record, identities)
 
-    def _check_session(self, session: Session) -> None:
+    def check_session(self, session: Session) -> None:
+        """Refuse the requests of a session that ends."""
         if session.closing:
             raise RequestError(Code.SESSION_EXPIRED)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from zabra.config.dynamic import EnsembleConfig
 from zabra.sessions.tracker import Session
 from zabra.tree.node import Node
 from zabra.wire.records_data import Identity
@@ -51,7 +52,7 @@ Plain = tuple[int, Requester, int, int, bytes, Node, bytes, Node | None]
 class Write:
     """Any other validated write: what its commit installs and whom it answers."""
 
-    __slots__ = ("changes", "conn", "err", "op", "session", "xid", "zxid")
+    __slots__ = ("changes", "config", "conn", "err", "op", "session", "xid", "zxid")
 
     def __init__(self, conn: Requester | None, xid: int, op: int, zxid: int) -> None:
         #: Who waits for the reply; None for the server's own writes.
@@ -63,6 +64,8 @@ class Write:
         self.err = 0
         self.changes: Sequence[Change] = ()
         self.session: Session | None = None
+        #: The membership that a reconfig proposes: from its proposal on, the quorums of this one decide as well.
+        self.config: EnsembleConfig | None = None
 
 
 #: What travels from validation through the log to commit.

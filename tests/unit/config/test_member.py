@@ -94,6 +94,12 @@ def test_groups_and_weights_make_quorums_hierarchical(place):
     assert place.refused(text).endswith("group.2=2:3: expected server 2 in one group")
 
 
+def test_an_oracle_leaves_no_groups(place):
+    found = place.settings(TWO + "group.1=1:2\noraclePath=/oracle\n")
+    assert found.oracle_path == "/oracle"
+    assert found.ensemble.groups == found.ensemble.weights == {}
+
+
 def test_members_may_come_from_the_environment(place):
     place.config_file.write_text(f"dataDir={place.data_dir}\n{LIMITS}server.1=a:1:2\n")
     found = load(config_file=str(place.config_file), environment={"ZOOKEEPER_SERVER_2": "b:1:2;2199"})
