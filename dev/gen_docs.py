@@ -62,6 +62,14 @@ Without a configuration `zabra server` serves on 127.0.0.1:2181 and keeps its da
 | `ZABRA_LOOP` | event loop: `uvloop` or `asyncio`; unset takes uvloop where it is installed |
 | `authProvider.N=module:class` | an authentication scheme of your own, loaded from the Python path |
 
+A server becomes the member of an ensemble by `server.N` lines for at least two participants (or for one, with
+`standaloneEnabled=false`), in `zoo.cfg` or in its `dynamicConfigFile`, whose name ends in the version. It needs
+`<dataDir>/myid` with its own N, `initLimit` and `syncLimit`. Its own line may name the client port, instead of
+`clientPort` or equal to it. Whatever is missing or contradicts is named with its file, and nothing is started:
+`/data/myid: 4: expected the id of a server in /etc/zoo.cfg, one of 1, 2, 3`. With `reconfigEnabled=true` the server
+writes the membership into files beside `zoo.cfg`, and `zoo.cfg` itself, as Apache ZooKeeper does; `zoo.cfg.bak` is the
+file as you wrote it.
+
 Exit codes: 0 stopped by a signal, 1 unexpected error or failed disk, 2 bad invocation or configuration, 3 the data
 folder cannot be used.
 """

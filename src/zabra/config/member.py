@@ -31,6 +31,7 @@ _GUARDS: Final = (
 )
 #: Ids that fit into the top byte of an owner beside the mark of TTL nodes (``EphemeralType.validateServerId``).
 _SERVER_ID_MAX_EXTENDED: Final = 254
+_LONG_MAX: Final = (1 << 63) - 1
 _ANY_HOST: Final = (None, "0.0.0.0", "::")
 
 
@@ -197,6 +198,6 @@ def _read_myid(data_dir: str) -> int | None:
         text = path.read_bytes().split(b"\n", 1)[0].decode("utf-8", "replace").strip()
     except OSError:
         return None
-    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text):
+    if not re.fullmatch(r"[+-]?[0-9]{1,19}", text) or abs(int(text)) > _LONG_MAX:
         raise ConfigError(f"{path}:1: {text[:40]}: expected the number of this server")
     return int(text)

@@ -1,4 +1,4 @@
-"""Small files beside the data: ``myid``, the two epochs, and the ``initialize`` marker (``QuorumPeer``)."""
+"""Small files beside the data: the two epochs, and the ``initialize`` marker (``QuorumPeer``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from zabra.zxid import epoch_of
 
 _log = logging.getLogger(__name__)
 
-MYID: Final = "myid"
 ACCEPTED_EPOCH: Final = "acceptedEpoch"
 CURRENT_EPOCH: Final = "currentEpoch"
 INITIALIZE: Final = "initialize"
@@ -25,15 +24,6 @@ class Epochs(NamedTuple):
 
     accepted: int
     current: int
-
-
-def read_myid(disk: Disk, data_dir: str) -> int:
-    """The server id: the first line of ``<dataDir>/myid``. Raises :class:`DataError` when missing or no number."""
-    path = f"{data_dir}/{MYID}"
-    number = _read_number(disk, path)
-    if number is None:
-        raise DataError(f"{path}: the file with this server's id is missing")
-    return number
 
 
 def read_epoch(disk: Disk, folder: str, name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""myid, the epoch files and the initialize marker."""
+"""The epoch files and the initialize marker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from zabra.storage.epochs import (
     Epochs,
     load_epochs,
     read_epoch,
-    read_myid,
     take_initialize_marker,
     write_epoch,
 )
@@ -28,23 +27,14 @@ def disk_with(**files: bytes) -> MemoryDisk:
 
 
 @pytest.mark.parametrize(("content", "number"), [(b"7", 7), (b"12\n", 12), (b"3\r\nrest\n", 3), (b"-1", -1)])
-def test_myid_is_the_number_on_the_first_line(content: bytes, number: int) -> None:
-    disk = MemoryDisk()
-    disk.put("/data/myid", content)
-    assert read_myid(disk, "/data") == number
+def test_an_epoch_is_the_number_on_the_first_line(content: bytes, number: int) -> None:
+    assert read_epoch(disk_with(currentEpoch=content), FOLDER, CURRENT_EPOCH) == number
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"1 2", b"\n5", b"1.0", b"99999999999999999999", b"--1"])
 def test_no_number_names_the_file(content: bytes) -> None:
-    disk = MemoryDisk()
-    disk.put("/data/myid", content)
-    with pytest.raises(DataError, match=r"/data/myid: expected a number"):
-        read_myid(disk, "/data")
-
-
-def test_missing_myid() -> None:
-    with pytest.raises(DataError, match="/data/myid"):
-        read_myid(MemoryDisk(), "/data")
+    with pytest.raises(DataError, match=r"/data/version-2/currentEpoch: expected a number"):
+        read_epoch(disk_with(currentEpoch=content), FOLDER, CURRENT_EPOCH)
 
 
 def test_epochs_are_written_as_decimal_text() -> None:
