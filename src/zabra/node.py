@@ -30,12 +30,12 @@ from zabra.obs.metrics import Metrics
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.chores import Chores
 from zabra.pipeline.commit import Commit
+from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.persist import Persist
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.reads import Reads
 from zabra.pipeline.request import Proposal
 from zabra.pipeline.snapshots import SnapshotPolicy, Snapshotter
-from zabra.pipeline.standalone import Pipeline
 from zabra.runtime.ports import Runtime, Worker
 from zabra.sessions.tracker import SessionTracker
 from zabra.storage.logwriter import LogWriter
@@ -83,7 +83,7 @@ class Server:
     hub: Hub
     sessions: SessionTracker
     throttle: ConnectionThrottle
-    pipeline: Pipeline
+    pipeline: LocalPipeline
     snapshotter: Snapshotter
 
     def __init__(self, settings: Settings, runtime: Runtime, *, name: str = "zabra") -> None:
@@ -245,7 +245,7 @@ class Server:
         """Live sessions get their full timeout; ephemerals of all others go (``ZooKeeperServer.loadData``)."""
         now_ms = int(self.runtime.clock.monotonic() * 1000)
         settings = self.settings
-        self.sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms)
+        self.sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms, recovered.sessions)
         for session_id, timeout_ms in recovered.sessions.items():
             self.sessions.track(session_id, timeout_ms, now_ms)
         removed = remove_dead_ephemerals(self.tree, recovered.sessions)
@@ -288,7 +288,7 @@ class Server:
             limit=limit,
         )
         commit = Commit(tree, prep.pending, self.sessions)
-        self.pipeline = Pipeline(prep, persist, commit, self.sessions, runtime.clock)
+        self.pipeline = LocalPipeline(prep, persist, commit, self.sessions, runtime.clock)
         self.throttle = ConnectionThrottle(settings, runtime.random, int(runtime.clock.monotonic() * 1000))
         self.snapshotter = Snapshotter(
             tree,

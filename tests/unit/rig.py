@@ -28,10 +28,10 @@ from zabra.obs.metrics import Metrics
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.chores import Chores
 from zabra.pipeline.commit import Commit
+from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.persist import Persist
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.reads import Reads
-from zabra.pipeline.standalone import Pipeline
 from zabra.sessions.tracker import SessionTracker
 from zabra.tree.owner import OwnerRules
 from zabra.tree.tree import DataTree
@@ -354,7 +354,7 @@ class Rig:
         self.sessions = SessionTracker(1, settings.tick_time_ms, 1_000_000)
         stats = self.stats = ServerStats(Metrics())
         registry = build_registry(settings)
-        rights = Rights(registry, skip_acl=settings.skip_acl)
+        rights = self.rights = Rights(registry, skip_acl=settings.skip_acl)
         gate = Gate(registry, Enforcement(settings, registry))
         gate.tree = self.tree
         self.hub = Hub(
@@ -389,7 +389,7 @@ class Rig:
             limit=settings.jute_max_buffer * 2,
         )
         commit = Commit(self.tree, self.prep.pending, self.sessions)
-        self.pipeline = Pipeline(self.prep, self.persist, commit, self.sessions, self.clock)
+        self.pipeline = LocalPipeline(self.prep, self.persist, commit, self.sessions, self.clock)
         attach = Attach(self.hub, ConnectionThrottle(settings, ZeroRandom(), 0))
         self.tree.deliver = self.hub.deliver
         self._parts = (self.pipeline, Reads(self.tree, rights, settings.jute_max_buffer * 2), attach, self.tree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import cast
 
 from zabra.errors import ProtocolError
@@ -24,8 +25,10 @@ class Attach:
     def __init__(self, hub: Hub, throttle: ConnectionThrottle) -> None:
         self._hub = hub
         self._throttle = throttle
-        #: Connections whose createSession is on its way -> their request.
+        #: Connections whose session is on its way -> their request.
         self._opening: dict[Connection, ConnectRequest] = {}
+        #: Session id -> the connection that waits for its renewal.
+        self._renewing: dict[int, Connection] = {}
 
     def connect(self, conn: Connection, frame: bytes) -> None:
         """Handle the first frame of a connection. Refusals close it, most without a reply, as in Apache."""
@@ -64,24 +67,33 @@ class Attach:
 
     def _renew(self, conn: Connection, request: ConnectRequest, timeout_ms: int, now_ms: int) -> None:
         hub = self._hub
-        session = hub.pipeline.sessions.get(request.session_id)
-        if session is not None and session.owner is not None and session.owner is not conn:
-            # Apache closes the older connection before it looks at the password.
-            cast(Connection, session.owner).close()
+        session_id = request.session_id
+        session = hub.pipeline.sessions.get(session_id)
+        older = session.owner if session is not None else None
+        # Apache closes the older connection before it looks at the password.
+        for other in (older, self._renewing.get(session_id)):
+            if other is not None:
+                cast(Connection, other).close()
         hub.stats.metrics.connection_revalidate_count.add()
-        hub.stats.packets_sent += 1  # of a new session, its commit counts the reply
-        if (
-            session is None
-            or not is_password(session.id, request.password)
-            or not hub.pipeline.sessions.renew(session, timeout_ms, now_ms)
-        ):
+        if is_password(session_id, request.password):
+            self._renewing[session_id] = conn
+            hub.pipeline.renew_session(conn, session_id, timeout_ms, now_ms, partial(self._renewed, conn))
+        else:
+            self._refuse(conn)
+
+    def _renewed(self, conn: Connection, session: Session | None) -> None:
+        """The session of a renewal is known to live, or not to."""
+        if conn not in self._opening:
+            return  # closed meanwhile
+        if session is None:
             self._refuse(conn)
         else:
+            self._hub.stats.packets_sent += 1  # of a new session, its commit counts the reply
             self.finish(conn, session)
 
     def finish(self, conn: Connection, session: Session) -> None:
         """The session is there: reply and start serving."""
-        request = self._opening.pop(conn)
+        request = self._take(conn)
         reply = encode_connect_response(
             session.timeout_ms, session.id, password_of(session.id), read_only=False if request.has_read_only else None
         )
@@ -89,10 +101,18 @@ class Attach:
 
     def forget(self, conn: Connection) -> None:
         """The connection is gone."""
-        self._opening.pop(conn, None)
+        if conn in self._opening:
+            self._take(conn)
+
+    def _take(self, conn: Connection) -> ConnectRequest:
+        request = self._opening.pop(conn)
+        if self._renewing.get(request.session_id) is conn:
+            del self._renewing[request.session_id]
+        return request
 
     def _refuse(self, conn: Connection) -> None:
-        request = self._opening.pop(conn)
+        self._hub.stats.packets_sent += 1
+        request = self._take(conn)
         _log.info("refusing session 0x%x of %s:%d", request.session_id & (1 << 64) - 1, *conn.peer)
         conn.write(encode_connect_response(0, 0, _NO_PASSWORD, read_only=False if request.has_read_only else None))
         conn.close()

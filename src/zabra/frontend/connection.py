@@ -28,7 +28,7 @@ from zabra.auth.ip import address_text
 from zabra.consts import Op, Perm, Xid
 from zabra.errors import Code, MarshallingError, RequestError
 from zabra.frontend.replies import encode_event, pack_data, pack_reply
-from zabra.pipeline.request import Write
+from zabra.pipeline.request import CLIENT_WRITES, Write
 from zabra.sessions.tracker import Session
 from zabra.tree.node import OPEN_ACL
 from zabra.tree.watches import ONE_SHOT
@@ -58,20 +58,6 @@ _unpack_int = Struct(">i").unpack_from
 _unpack_two = Struct(">ii").unpack_from
 #: length, xid, type, path length
 _unpack_head = Struct(">iiii").unpack_from
-
-_WRITES: Final = frozenset(
-    {
-        Op.CREATE,
-        Op.CREATE2,
-        Op.CREATE_CONTAINER,
-        Op.CREATE_TTL,
-        Op.DELETE,
-        Op.SET_DATA,
-        Op.SET_ACL,
-        Op.MULTI,
-        Op.RECONFIG,
-    }
-)
 
 #: Writes with a way of their own: setData, create, create2.
 _FREQUENT_WRITES: Final = frozenset({5, 1, 15})
@@ -392,6 +378,9 @@ class Connection(asyncio.Protocol):
             self._answer_word(word, chunk)
             return
         if not hub.running:
+            if not hub.waits:
+                self.close()
+                return
             self._keep(chunk, 0, 1 << 62)
             self.transport.pause_reading()
             return
@@ -455,13 +444,16 @@ class Connection(asyncio.Protocol):
         if self._guarded and op not in (Op.AUTH, Op.SASL) and self.hub.gate.refuses(self, xid):
             return 0
         try:
-            if op in _WRITES:
+            if op in CLIENT_WRITES:
                 self.hub.pipeline.submit(self, session, xid, op, frame)
                 self._waiting.append(None)
                 return 0
             if op == Op.CLOSE_SESSION:
                 self.state = CLOSING
                 self.hub.pipeline.close_session(self, session, xid)
+                self._waiting.append(None)
+                return 0
+            if op == Op.SYNC and self.hub.pipeline.sync(self, session, xid, frame):
                 self._waiting.append(None)
                 return 0
         except MarshallingError:
@@ -546,6 +538,15 @@ class Connection(asyncio.Protocol):
         if not self.dirty:
             self.dirty = True
             self.hub.dirty.append(self)
+
+    def answer_sync(self, xid: int, body: bytes) -> None:
+        """The same for a sync that went to the leader; no commit's turn writes its reply."""
+        if self.state == CLOSED:
+            return
+        self.touch_dirty()
+        self.answer_write(xid, self.hub.tree.last_zxid, body, 0)
+        self.hub.stats.packets_sent += 1
+        self.hub.stats.record(1, 0)
 
     def _drain(self, waiting: deque[_Waiting | None]) -> None:
         """Serve the requests up to the next uncommitted write."""

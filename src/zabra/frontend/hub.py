@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from zabra.auth.rights import Rights
 from zabra.config.model import Settings
@@ -13,10 +13,8 @@ from zabra.frontend.gate import Gate
 from zabra.frontend.limits import ConnectionLimits
 from zabra.frontend.replies import encode_event
 from zabra.obs.stats import ServerStats
-from zabra.pipeline.persist import Scheduler
+from zabra.pipeline.ports import Pipeline, Scheduler
 from zabra.pipeline.reads import Reads
-from zabra.pipeline.request import Proposal
-from zabra.pipeline.standalone import Pipeline
 from zabra.runtime.ports import Clock
 from zabra.tree.node import OPEN_ACL
 from zabra.tree.tree import DataTree
@@ -67,7 +65,9 @@ class Hub:
         self.dirty: list[Connection] = []
         #: Connections that are not read while too many writes are outstanding.
         self.held: list[Connection] = []
-        #: Set once the server is RUNNING; until then connections wait.
+        #: Whether connections that come while nothing is served wait for it; otherwise they are closed.
+        self.waits = True
+        #: Set while the server is RUNNING.
         self.pipeline: Pipeline
         self.reads: Reads
         self.attach: Attach
@@ -78,7 +78,7 @@ class Hub:
         self._turning = False
 
     def run(self, pipeline: Pipeline, reads: Reads, attach: Attach, tree: DataTree) -> None:
-        """The server is RUNNING: serve the connections that waited."""
+        """The server is RUNNING, in whatever role: serve the connections that waited."""
         self.pipeline = pipeline
         self.touch = pipeline.touch
         self.set_data = pipeline.set_data
@@ -89,6 +89,13 @@ class Hub:
         self.running = True
         for connection in list(self.connections):
             connection.resume()
+
+    def halt(self) -> None:
+        """The server serves nothing any more: every connection is closed, its requests and watches are gone."""
+        for connection in list(self.connections):
+            connection.close()
+        self.held.clear()
+        self.running = False
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Run in the next turn of the loop."""
@@ -112,14 +119,16 @@ class Hub:
             self._turning = True
             self._scheduler.call_soon(self.end_turn)
 
-    def commit_turn(self, writes: list[Proposal], started: float) -> None:
-        """Commit a durable batch and write everything it produced."""
+    def commit_turn(self, writes: Sequence[Any], started: float) -> None:
+        """Commit what the pipeline takes as a batch and write everything it produced.
+
+        ``started`` is the monotonic second at which the first of it was submitted.
+        """
         now = self.clock.monotonic()
         latency = self.turn_latency_ms = int((now - started) * 1000)
         self._turning = True
-        self.pipeline.commit(writes, int(now * 1000))
+        count = self.pipeline.commit(writes, int(now * 1000))
         stats = self.stats
-        count = len(writes)
         stats.packets_sent += count
         stats.record(count, latency)
         stats.metrics.updatelatency.add_many(latency, count)

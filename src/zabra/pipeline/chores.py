@@ -11,7 +11,7 @@ from typing import Final
 
 from zabra.config.model import Settings
 from zabra.obs.metrics import Metrics
-from zabra.pipeline.standalone import Pipeline
+from zabra.pipeline.local import LocalPipeline
 from zabra.runtime.ports import Clock
 from zabra.tree.expiry import candidates, is_due, min_interval_ms
 from zabra.tree.tree import DataTree
@@ -24,7 +24,9 @@ _MASK64: Final = (1 << 64) - 1
 class Chores:
     """Runs from start to stop on the loop's timers."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, tree: DataTree, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, pipeline: LocalPipeline, tree: DataTree, clock: Clock, metrics: Metrics
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._pipeline = pipeline
         self._tree = tree

@@ -6,6 +6,7 @@ leave before its reply: installing delivers them. Source: ``FinalRequestProcesso
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Final, cast
 
@@ -18,7 +19,8 @@ from zabra.wire.multi import encode_error_result, encode_multi_end, encode_resul
 
 _pack_int: Final = Struct(">i").pack
 
-_CREATES: Final = frozenset({Op.CREATE, Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL})
+#: The creates among the types of transactions.
+CREATES: Final = frozenset({Op.CREATE, Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL})
 _DELETES: Final = frozenset({Op.DELETE, Op.DELETE_CONTAINER})
 
 
@@ -32,7 +34,7 @@ class Commit:
         #: Monotonic ms of the turn, for sessions that start now.
         self.now_ms = 0
 
-    def batch(self, writes: list[Proposal]) -> None:
+    def batch(self, writes: Sequence[Proposal]) -> None:
         """Commit writes in zxid order."""
         tree = self.tree
         install_set = tree.install_set
@@ -77,7 +79,7 @@ class Commit:
     def _install(self, change: Change, zxid: int) -> None:
         tree = self.tree
         type_, path, node, parent_path, parent, _ = change
-        if type_ in _CREATES:
+        if type_ in CREATES:
             assert node is not None
             assert parent is not None
             tree.install_create(path, node, parent_path, parent, zxid)
@@ -112,8 +114,8 @@ class Commit:
         self.sessions.remove(session.id)
         if write.conn is not None:
             write.conn.session_closed(write)
-        elif session.owner is not None:
-            # Expired, or closed by an operator: whoever uses it is cut without a word.
+        if session.owner is not None and session.owner is not write.conn:
+            # Expired, or closed by somebody else: whoever uses it is cut without a word.
             cast(Requester, session.owner).close()
 
     def _body(self, write: Write) -> bytes:
@@ -126,7 +128,7 @@ class Commit:
         if op == Op.CREATE:
             return _pack_int(len(change.path)) + change.path
         assert change.node is not None
-        if op in _CREATES:
+        if op in CREATES:
             return _pack_int(len(change.path)) + change.path + change.node.stat
         if op == Op.RECONFIG:
             text = change.node.data or b""
@@ -141,7 +143,7 @@ class Commit:
                 parts.append(encode_error_result(change.err))
                 continue
             body = b""
-            if type_ in _CREATES:
+            if type_ in CREATES:
                 body = _pack_int(len(change.path)) + change.path
                 if type_ != Op.CREATE:
                     assert change.node is not None

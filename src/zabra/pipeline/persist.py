@@ -13,9 +13,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from zabra.obs.stats import ServerStats
+from zabra.pipeline.ports import Scheduler
 from zabra.pipeline.request import Proposal
 from zabra.runtime.ports import Clock, Worker
 from zabra.storage.logwriter import Batch, LogWriter
@@ -25,16 +26,6 @@ _log = logging.getLogger(__name__)
 #: Above this average a sync goes to the worker, in seconds; it comes back below half of it.
 INLINE_SYNC_MAX: Final = 0.002
 _UNWRITTEN: Final = "the transaction log could not be written"
-
-
-class Scheduler(Protocol):
-    """The loop calls that the pipeline uses; an asyncio loop has them."""
-
-    def call_soon(self, callback: Callable[..., object], *args: object) -> object:
-        """Run after this turn's reads."""
-
-    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> object:
-        """Run in ``delay`` seconds."""
 
 
 class Persist:

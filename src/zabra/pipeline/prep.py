@@ -52,7 +52,7 @@ _unpack_int = Struct(">i").unpack_from
 _pack_version_digest = Struct(">iiQ").pack
 
 #: The decoder of each write that may stand alone.
-_DECODERS: Final[dict[int, Callable[[Reader], object]]] = {
+DECODERS: Final[dict[int, Callable[[Reader], object]]] = {
     Op.CREATE: CreateRequest.decode,
     Op.CREATE2: CreateRequest.decode,
     Op.CREATE_CONTAINER: CreateRequest.decode,
@@ -156,7 +156,7 @@ class Prep:
 
     def single(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Prepare any other write that stands alone. Raises MarshallingError when it does not parse."""
-        record = _DECODERS[op](Reader(frame, 8, limit=self._limit))
+        record = DECODERS[op](Reader(frame, 8, limit=self._limit))
         if op in (Op.CREATE, Op.CREATE2):
             self.acl_cache.learn(frame, self.access, self._limit)
         write = self.begin(conn, xid, op)
@@ -307,9 +307,9 @@ class Prep:
 
     # -- sessions
 
-    def create_session(self, conn: Requester | None, session: Session) -> None:
+    def create_session(self, conn: Requester | None, session: Session, xid: int = 0) -> None:
         """Propose the createSession of a session that the tracker already knows."""
-        write = self.begin(conn, 0, Op.CREATE_SESSION)
+        write = self.begin(conn, xid, Op.CREATE_SESSION)
         write.session = session
         self.finish(write, session.id, Op.CREATE_SESSION, _pack_int(session.timeout_ms))
 

@@ -49,6 +49,12 @@ class Watcher(Protocol):
         """Queue a watch event."""
 
 
+def sync_body(reader: Reader) -> bytes:
+    """The body of the reply to a sync: its path. Raises MarshallingError."""
+    path = SyncRequest.decode(reader).path
+    return pack_path(path if path is None or path.isascii() else path.decode("utf-8", "replace").encode())
+
+
 class Reads:
     """Answers reads from one tree."""
 
@@ -151,8 +157,7 @@ class Reads:
         return names + node.stat
 
     def _sync(self, conn: Watcher, reader: Reader, identities: Sequence[Identity]) -> bytes:
-        path = SyncRequest.decode(reader).path
-        return pack_path(path if path is None or path.isascii() else path.decode("utf-8", "replace").encode())
+        return sync_body(reader)
 
     def _check_watches(self, conn: Watcher, reader: Reader, identities: Sequence[Identity]) -> bytes:
         request = CheckWatchesRequest.decode(reader)

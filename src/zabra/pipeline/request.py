@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from zabra.config.dynamic import EnsembleConfig
+from zabra.consts import Op
 from zabra.sessions.tracker import Session
 from zabra.tree.node import Node
 from zabra.wire.records_data import Identity
+
+#: The writes that a client may send, besides its closeSession.
+CLIENT_WRITES: Final = frozenset(
+    {
+        Op.CREATE,
+        Op.CREATE2,
+        Op.CREATE_CONTAINER,
+        Op.CREATE_TTL,
+        Op.DELETE,
+        Op.SET_DATA,
+        Op.SET_ACL,
+        Op.MULTI,
+        Op.RECONFIG,
+    }
+)
 
 
 class Change(NamedTuple):
@@ -32,6 +48,9 @@ class Requester(Protocol):
 
     def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
         """Queue the reply of a committed write, then run the reads that waited behind it."""
+
+    def answer_sync(self, xid: int, body: bytes) -> None:
+        """The same for a sync that a leader has answered; it has no zxid."""
 
     def session_opened(self, session: Session) -> None:
         """The createSession of this connection committed."""

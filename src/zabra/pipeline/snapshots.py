@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from zabra.obs.metrics import Metrics
-from zabra.pipeline.persist import Scheduler
+from zabra.pipeline.ports import Scheduler
 from zabra.runtime.ports import Clock, Random, Worker
 from zabra.storage.snapstore import SnapshotStore, SnapshotWriter
 from zabra.tree.dump import Dump

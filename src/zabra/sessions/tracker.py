@@ -33,14 +33,12 @@ _NEVER: Final = -1
 class Session:
     """One session. Fields are for reading; the tracker and the pipeline change them."""
 
-    __slots__ = ("closing", "deadline_ms", "id", "logged_timeout_ms", "owner", "timeout_ms")
+    __slots__ = ("closing", "deadline_ms", "id", "owner", "timeout_ms")
 
     def __init__(self, session_id: int, timeout_ms: int) -> None:
         self.id = session_id
         #: The timeout its present connection negotiated; touches count from it.
         self.timeout_ms = timeout_ms
-        #: The timeout of its createSession transaction once that is applied, else None. Snapshots hold this one.
-        self.logged_timeout_ms: int | None = None
         #: The bucket it expires with.
         self.deadline_ms = _NEVER
         #: A closeSession is on the way; never goes back to False.
@@ -55,11 +53,13 @@ class Session:
 class SessionTracker:
     """All sessions by id, and by the moment they expire.
 
-    ``server_id`` and ``now_ms`` seed the ids, ``tick_ms`` is the width of a bucket.
+    ``server_id`` and ``now_ms`` seed the ids, ``tick_ms`` is the width of a bucket. ``logged`` holds the timeout of
+    every session whose createSession is applied, by id, and is kept up to date; its sessions still have to be tracked.
     """
 
-    def __init__(self, server_id: int, tick_ms: int, now_ms: int) -> None:
+    def __init__(self, server_id: int, tick_ms: int, now_ms: int, logged: dict[int, int] | None = None) -> None:
         assert tick_ms > 0
+        self._logged = {} if logged is None else logged
         #: For lookups on the hot path; do not change.
         self.sessions: dict[int, Session] = {}
         self.tick_ms = tick_ms
@@ -77,12 +77,14 @@ class SessionTracker:
         return self._add(session_id, timeout_ms, now_ms)
 
     def track(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
-        """Take a session from a snapshot or an applied createSession; a known one only learns its logged timeout."""
+        """Take a session from a snapshot or an applied createSession; of a known one note the logged timeout."""
+        self._logged[session_id] = timeout_ms
+        return self.begin(session_id, timeout_ms, now_ms)
+
+    def begin(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
+        """Take a session whose id another server gave out and whose createSession is on its way; or the known one."""
         session = self.sessions.get(session_id)
-        if session is None:
-            session = self._add(session_id, timeout_ms, now_ms)
-        session.logged_timeout_ms = timeout_ms
-        return session
+        return session if session is not None else self._add(session_id, timeout_ms, now_ms)
 
     def _add(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
         session = self.sessions[session_id] = Session(session_id, timeout_ms)
@@ -142,6 +144,7 @@ class SessionTracker:
 
     def remove(self, session_id: int) -> Session | None:
         """Forget a session, as its applied closeSession does; unknown ids are fine."""
+        self._logged.pop(session_id, None)
         session = self.sessions.pop(session_id, None)
         if session is not None:
             self.close(session)
@@ -168,11 +171,7 @@ class SessionTracker:
 
     def logged(self) -> dict[int, int]:
         """Session id -> timeout of every session whose createSession is applied: what a snapshot holds."""
-        return {
-            session_id: session.logged_timeout_ms
-            for session_id, session in self.sessions.items()
-            if session.logged_timeout_ms is not None
-        }
+        return dict(self._logged)
 
     def _leave_bucket(self, session: Session) -> None:
         deadline = session.deadline_ms

@@ -20,6 +20,8 @@ from zabra.wire.txns import TxnBody, TxnDigest, TxnHeader
 #: session, cxid, zxid, time, type, and the length of the path that every frequent body begins with
 _HEAD: Final = Struct(">qiqqii")
 _PATH_AT: Final = _HEAD.size
+#: Where that length stands; the type is before it.
+PATH_SIZE_AT: Final = _PATH_AT - 4
 _unpack_head = _HEAD.unpack_from
 _unpack_int = Struct(">i").unpack_from
 #: Behind a create's ACL list: ephemeral, the parent's cversion.

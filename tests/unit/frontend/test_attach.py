@@ -39,7 +39,7 @@ def test_a_new_session_is_a_transaction_and_a_reply(server: Rig) -> None:
     assert header == (session.id, 0, 1, server.clock.wall, Op.CREATE_SESSION)
     assert body == (10000,)
     assert digest is not None
-    assert session.logged_timeout_ms == 10000
+    assert server.sessions.logged()[session.id] == 10000
     assert session.owner is client.connection
 
 
@@ -96,7 +96,7 @@ def test_renewal_keeps_the_session_and_writes_nothing(server: Rig) -> None:
     assert server.log.durable == before
     session = server.sessions.get(client.session_id)
     assert session is not None
-    assert (session.timeout_ms, session.logged_timeout_ms) == (20000, 10000)
+    assert (session.timeout_ms, server.sessions.logged()[session.id]) == (20000, 10000)
     assert session.owner is again.connection
     assert again.ask(Op.GET_EPHEMERALS, path("/")).body == pack(">i", 1) + path("/e")
 

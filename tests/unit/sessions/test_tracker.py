@@ -38,7 +38,7 @@ def test_an_id_that_is_in_use_is_not_given_out_again():
     sessions.track(first, 10_000, 123_456)
     sessions.track(first + 1, 10_000, 123_456)
     assert sessions.create(10_000, 123_456).id == first + 2
-    assert sessions.get(first).logged_timeout_ms == 10_000
+    assert sessions.logged()[first] == 10_000
 
 
 def test_ids_wrap_as_a_java_long() -> None:

@@ -1,0 +1,270 @@
+"""[hot] The pipeline of a follower or observer: writes go to the leader, what it commits comes back.
+
+A request is sent as it came, at the end of the loop's turn, together with all others of that turn; its client waits in
+:class:`~zabra.pipeline.learned.Learned` for the transaction with its session and cxid. The leader answers each in the
+order they were sent, refused ones too, with one exception: a single write that does not parse would reuse an old zxid
+there, and never come back. So those are refused here.
+
+Source: ``FollowerRequestProcessor``, ``ObserverRequestProcessor``, ``Learner.request``, ``validateSession`` (3.9.5).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from struct import Struct
+from typing import Final
+
+from zabra.consts import Op
+from zabra.pipeline.learned import Learned, SessionQueue
+from zabra.pipeline.ports import LearnerData, Scheduler
+from zabra.pipeline.prep import DECODERS
+from zabra.pipeline.reads import sync_body
+from zabra.pipeline.request import Requester
+from zabra.sessions.learner import LearnerSessions
+from zabra.sessions.tracker import Session
+from zabra.wire.primitives import Reader, pack_vector
+from zabra.wire.records_data import decode_raw_acl, encode_identity
+from zabra.zab import packets
+from zabra.zab.packets import Packet
+from zabra.zab.syncplan import Entry
+
+_log = logging.getLogger(__name__)
+
+#: REQUEST up to its record: packet type, zxid -1, length of the data, session, cxid, opcode. See packets.request.
+_pack_request: Final = Struct(">iqiqii").pack
+#: Bytes of data before the record.
+_HEAD: Final = 16
+_pack_int: Final = Struct(">i").pack
+_unpack_int: Final = Struct(">i").unpack_from
+_REQUEST: Final = Packet.REQUEST
+#: Raw ACL lists that are known to parse.
+_ACLS_KNOWN_MAX: Final = 1024
+_MASK64: Final = (1 << 64) - 1
+
+
+class ForwardingPipeline:
+    """What the connections of a learner submit their requests to, for as long as the role lasts."""
+
+    def __init__(
+        self,
+        db: LearnerData,
+        sessions: LearnerSessions,
+        send: Callable[[bytes], None],
+        scheduler: Scheduler,
+        monotonic: Callable[[], float],
+        last_proposed: Callable[[], int],
+        *,
+        limit: int = 1 << 20,
+    ) -> None:
+        """``send(data)`` gives whole packets to the leader's connection, at most once a turn and in order.
+
+        ``last_proposed()`` is the newest zxid that the leader has told of, ``limit`` the longest buffer in a record.
+        """
+        self.sessions = sessions
+        self.touch = sessions.touch
+        #: Id and timeout (ms) of the sessions used since the last call, for the answer to a ping.
+        self.take_touched = sessions.take_touched
+        self._learned = Learned(db, sessions)
+        self._queues = self._learned.queues
+        self._send = send
+        self._call_soon = scheduler.call_soon
+        self._monotonic = monotonic
+        self._last_proposed = last_proposed
+        self._limit = limit
+        #: Packets of this turn.
+        self._out: list[bytes] = []
+        self._scheduled = False
+        self._stopped = False
+        #: Requests ever forwarded.
+        self._forwarded = 0
+        #: Of turns that are not wholly answered: when, and ``_forwarded`` at its end.
+        self._turns: deque[tuple[float, int]] = deque()
+        self._turn_started = 0.0
+        #: Syncs that are not answered yet: who waits, xid, body of the reply.
+        self._syncs: deque[tuple[Requester, int, bytes]] = deque()
+        #: Session id -> renewals that the leader was asked about: timeout, whom to tell.
+        self._renewals: dict[int, deque[tuple[int, Callable[[Session | None], None]]]] = {}
+        self._acls: set[bytes] = set()
+
+    @property
+    def outstanding(self) -> int:
+        """Requests forwarded and not answered yet."""
+        return self._forwarded - self._learned.answered
+
+    @property
+    def waiting_since(self) -> float:
+        """Monotonic second at which the oldest unanswered request was forwarded; now, if there is none."""
+        return self._turns[0][0] if self._turns else self._monotonic()
+
+    # -- requests
+
+    def stamp(self) -> None:
+        """See to it that what is forwarded in this turn is sent at its end."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._turn_started = self._monotonic()
+            self._call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        out = self._out
+        if not out or self._stopped:
+            return
+        data = b"".join(out)
+        out.clear()
+        self._turns.append((self._turn_started, self._forwarded))
+        self._send(data)
+
+    def set_data(
+        self, conn: Requester, session: Session, xid: int, chunk: bytes, start: int, stop: int, end: int
+    ) -> bool:
+        """Forward the setData whose path is ``chunk[start:stop]`` and whose frame ends at ``end``."""
+        if end - stop < 8:
+            return False
+        size = _unpack_int(chunk, stop)[0]
+        if size < 0 or stop + 8 + size > end:
+            return False
+        session_id = session.id
+        queue = self._queues.get(session_id)
+        if queue is None or queue.identities is not conn.identities:
+            queue = self._queue(conn, session_id)
+        self._out.append(
+            _pack_request(_REQUEST, -1, end - start + 20, session_id, xid, 5) + chunk[start - 4 : end] + queue.auth_info
+        )
+        queue.append((xid, conn, 5))
+        self._forwarded += 1
+        return True
+
+    def create(
+        self, conn: Requester, session: Session, xid: int, op: int, chunk: bytes, start: int, stop: int, end: int
+    ) -> bool:
+        """The same for a create or create2 with an ACL list that came before."""
+        if end - stop < 12:
+            return False
+        size = _unpack_int(chunk, stop)[0]
+        tail = stop + 4 + size
+        if size < 0 or tail + 8 > end or chunk[tail : end - 4] not in self._acls:
+            return False
+        session_id = session.id
+        queue = self._queues.get(session_id)
+        if queue is None or queue.identities is not conn.identities:
+            queue = self._queue(conn, session_id)
+        self._out.append(
+            _pack_request(_REQUEST, -1, end - start + 20, session_id, xid, op)
+            + chunk[start - 4 : end]
+            + queue.auth_info
+        )
+        queue.append((xid, conn, op))
+        self._forwarded += 1
+        return True
+
+    def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
+        """Forward any other write. Raises MarshallingError."""
+        decode = DECODERS.get(op)
+        if decode is not None:
+            decode(Reader(frame, 8, limit=self._limit))
+        if op in (Op.CREATE, Op.CREATE2):
+            self._learn_acl(frame)
+        self._forward(conn, session, xid, op, frame[8:])
+
+    def sync(self, conn: Requester, session: Session, xid: int, frame: bytes) -> bool:
+        """Forward a sync: :meth:`synced` tells when it is done. Raises MarshallingError."""
+        body = sync_body(Reader(frame, 8, limit=self._limit))
+        self.stamp()
+        self._out.append(self._packet(self._queue(conn, session.id), session.id, xid, Op.SYNC, frame[8:]))
+        self._forwarded += 1
+        self._syncs.append((conn, xid, body))
+        return True
+
+    def create_session(self, conn: Requester, timeout_ms: int, now_ms: int) -> Session:
+        """Begin a session with an id of our own; the connection hears of it when its createSession is committed."""
+        session = self.sessions.create(timeout_ms)
+        self._forward(conn, session, 0, Op.CREATE_SESSION, _pack_int(timeout_ms))
+        return session
+
+    def close_session(self, conn: Requester, session: Session, xid: int) -> None:
+        """Forward a client's closeSession."""
+        self._forward(conn, session, xid, Op.CLOSE_SESSION, b"")
+
+    def renew_session(
+        self, conn: Requester, session_id: int, timeout_ms: int, now_ms: int, done: Callable[[Session | None], None]
+    ) -> None:
+        """Ask the leader whether a session lives; ``done`` never hears of it when the role ends first."""
+        self._renewals.setdefault(session_id, deque()).append((timeout_ms, done))
+        self.stamp()
+        self._out.append(packets.revalidate(session_id, timeout_ms))
+
+    def _forward(self, conn: Requester, session: Session, xid: int, op: int, record: bytes) -> None:
+        self.stamp()
+        queue = self._queue(conn, session.id)
+        self._out.append(self._packet(queue, session.id, xid, op, record))
+        queue.append((xid, conn, op))
+        self._forwarded += 1
+
+    @staticmethod
+    def _packet(queue: SessionQueue, session_id: int, xid: int, op: int, record: bytes) -> bytes:
+        return _pack_request(_REQUEST, -1, len(record) + _HEAD, session_id, xid, op) + record + queue.auth_info
+
+    def _queue(self, conn: Requester, session_id: int) -> SessionQueue:
+        queue = self._queues.get(session_id)
+        if queue is None:
+            queue = self._queues[session_id] = SessionQueue()
+        queue.identities = conn.identities
+        queue.auth_info = pack_vector(conn.identities, encode_identity)
+        return queue
+
+    def _learn_acl(self, frame: bytes) -> None:
+        """Remember the ACL list of a create request that parsed."""
+        stop = 12 + max(_unpack_int(frame, 8)[0], 0)
+        tail = stop + 4 + max(_unpack_int(frame, stop)[0], 0)
+        raw = frame[tail:-4]
+        reader = Reader(frame, tail, limit=self._limit)
+        decode_raw_acl(reader)
+        if reader.pos == len(frame) - 4 and len(self._acls) < _ACLS_KNOWN_MAX:
+            self._acls.add(raw)
+
+    # -- what the leader says
+
+    def commit(self, entries: Sequence[Entry], now_ms: int) -> int:
+        """Apply committed transactions in zxid order; how many clients here were answered."""
+        count = self._learned.batch(entries)
+        self._forget_turns()
+        return count
+
+    def synced(self) -> None:
+        """The oldest sync is done: all that was committed before is applied."""
+        if not self._syncs:
+            _log.warning("the leader answers a sync that nobody asked for")
+            return
+        conn, xid, body = self._syncs.popleft()
+        self._learned.answered += 1
+        self._forget_turns()
+        conn.answer_sync(xid, body)
+
+    def revalidated(self, session_id: int, valid: bool) -> None:
+        """The leader knows whether a session lives. If so it is ours now, and its owner before can write no more."""
+        renewals = self._renewals.get(session_id)
+        if not renewals:
+            _log.warning("the leader answers about session 0x%x, of which nobody asked", session_id & _MASK64)
+            return
+        timeout_ms, done = renewals.popleft()
+        if not renewals:
+            del self._renewals[session_id]
+        if not valid:
+            done(None)
+            return
+        self._learned.not_before(session_id, self._last_proposed())
+        done(self.sessions.attach(session_id, timeout_ms))
+
+    def stop(self) -> None:
+        """The role ends: nothing is sent any more, and nobody is told of anything."""
+        self._stopped = True
+        self._renewals.clear()
+
+    def _forget_turns(self) -> None:
+        turns = self._turns
+        answered = self._learned.answered
+        while turns and turns[0][1] <= answered:
+            turns.popleft()

@@ -1,0 +1,222 @@
+"""[hot] What a learner applies: committed transactions, with the reply of whichever client here waits for one.
+
+A learner computes nothing: the transaction says what to do, and applying it gives what the reply needs. Its header
+names session and cxid, and that finds the client. A session's requests are answered in the order they were forwarded,
+so only the oldest of them can be meant; two things blur that:
+
+- *Left behind*: requests of a connection that is gone. They are still answered, to nobody, and before those of a newer
+  connection; so they stay in the queue until then.
+- *Elsewhere*: a client that lost its connection to another server and came here may reuse a cxid that is on its way
+  there. All transactions of then were proposed before the leader agreed to the move; so up to the newest zxid that was
+  known then, none is the new connection's.
+
+Source: ``CommitProcessor``, ``FinalRequestProcessor`` (3.9.5).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final, cast
+
+from zabra.consts import Op
+from zabra.errors import Code
+from zabra.pipeline.commit import CREATES
+from zabra.pipeline.ports import LearnerData
+from zabra.pipeline.request import Requester, Write
+from zabra.sessions.learner import LearnerSessions
+from zabra.tree.node import DIGEST_VERSION
+from zabra.tree.replay import PATH_SIZE_AT, FrequentTxns
+from zabra.tree.tree import Applied
+from zabra.wire.multi import encode_error_result, encode_multi_end, encode_result
+from zabra.wire.primitives import pack_buffer
+from zabra.wire.records_data import Identity
+from zabra.wire.records_txn import CreateSessionTxn, SetDataTxn
+from zabra.wire.txns import TxnHeader, decode_txn
+from zabra.zab.syncplan import Entry
+
+_pack_int: Final = Struct(">i").pack
+#: session, cxid
+_unpack_ids: Final = Struct(">qi").unpack_from
+#: type, path length
+_unpack_type: Final = Struct(">ii").unpack_from
+_TYPE_AT: Final = PATH_SIZE_AT - 4
+_PATH_AT: Final = PATH_SIZE_AT + 4
+_unpack_digest: Final = Struct(">iQ").unpack_from
+
+#: One forwarded request: cxid, who waits for its reply, opcode.
+Waiting = tuple[int, Requester, int]
+
+
+class SessionQueue(deque[Waiting]):
+    """The forwarded requests of a session that are not answered yet, oldest first."""
+
+    __slots__ = ("auth_info", "identities")
+
+    #: What its client has proven, and the same as the packets have it.
+    identities: tuple[Identity, ...]
+    auth_info: bytes
+
+
+class Learned:
+    """Applies committed transactions to the tree and the sessions of a learner, and answers its clients."""
+
+    def __init__(self, db: LearnerData, sessions: LearnerSessions) -> None:
+        self.tree = db.tree
+        self.sessions = sessions
+        #: By session id, of sessions that a client has used here.
+        self.queues: dict[int, SessionQueue] = {}
+        #: Requests that have left the queues.
+        self.answered = 0
+        #: Session id -> the zxid up to which no transaction is its present connection's.
+        self._floors: dict[int, int] = {}
+        self._committed = db.committed_entry
+        self._frequent = FrequentTxns(db.tree)
+
+    def not_before(self, session_id: int, zxid: int) -> None:
+        """A connection took the session over when the transactions up to ``zxid`` had been proposed."""
+        if zxid > self.tree.last_zxid:
+            self._floors[session_id] = zxid
+
+    def batch(self, entries: Sequence[Entry]) -> int:
+        """Apply transactions in zxid order; how many clients here were answered.
+
+        Raises MarshallingError for one that cannot be read.
+        """
+        tree = self.tree
+        nodes = tree.nodes
+        apply = self._frequent.apply
+        committed = self._committed
+        queue_of = self.queues.get
+        floors = self._floors
+        answered = self.answered
+        quick = 0
+        for entry in entries:
+            committed(entry)
+            zxid, payload = entry
+            end = apply(payload)
+            if end < 0:
+                self._other(zxid, payload)
+                continue
+            if end < len(payload) and _unpack_digest(payload, end) != (DIGEST_VERSION, tree.digest):
+                tree.digest_matches(*_unpack_digest(payload, end))
+            session_id, cxid = _unpack_ids(payload)
+            queue = queue_of(session_id)
+            if not queue:
+                continue
+            if floors or queue[0][0] != cxid:
+                waiting = self._find(queue, session_id, cxid, zxid)
+                if waiting is None:
+                    continue
+                conn = waiting[1]
+            else:
+                conn = queue.popleft()[1]
+                quick += 1
+            type_, size = _unpack_type(payload, _TYPE_AT)
+            stop = _PATH_AT + size
+            if type_ == 5:
+                body = nodes[payload[_PATH_AT:stop]].stat
+            else:
+                body = payload[PATH_SIZE_AT:stop]
+                if type_ == 15:
+                    body += nodes[payload[_PATH_AT:stop]].stat
+            conn.answer_write(cxid, zxid, body, 0)
+        self.answered += quick
+        if floors:
+            last = tree.last_zxid
+            for session_id in [session_id for session_id, floor in floors.items() if floor <= last]:
+                del floors[session_id]
+        return self.answered - answered
+
+    def _find(self, queue: SessionQueue, session_id: int, cxid: int, zxid: int) -> Waiting | None:
+        """Take the request that a transaction answers out of the queue; None: the client asked another server."""
+        session = self.sessions.sessions.get(session_id)
+        owner = session.owner if session is not None else None
+        passed = 0
+        if queue[0][1] is not owner:
+            if queue[0][0] == cxid:
+                self.answered += 1
+                return queue.popleft()
+            passed = next((place for place, waiting in enumerate(queue) if waiting[1] is owner), -1)
+        if passed < 0 or queue[passed][0] != cxid or zxid <= self._floors.get(session_id, -1):
+            return None
+        # What was left behind and is passed by now was never answered.
+        for _ in range(passed):
+            queue.popleft()
+        self.answered += passed + 1
+        return queue.popleft()
+
+    def _other(self, zxid: int, payload: bytes) -> None:
+        header, txn, digest = decode_txn(payload)
+        result = self.tree.apply(header, txn)
+        self._frequent.learn(header, txn, digest)
+        if digest is not None:
+            self.tree.digest_matches(digest.version, digest.digest)
+        session_id = header.session_id
+        if isinstance(txn, CreateSessionTxn):
+            self.sessions.track(session_id, txn.timeout)
+        queue = self.queues.get(session_id)
+        waiting = self._find(queue, session_id, header.cxid, zxid) if queue else None
+        if header.type == Op.CLOSE_SESSION:
+            self._close_session(header, waiting)
+        elif waiting is not None:
+            data = txn.data if isinstance(txn, SetDataTxn) else None
+            self._answer(waiting, header, result, data)
+
+    def _close_session(self, header: TxnHeader, waiting: Waiting | None) -> None:
+        session = self.sessions.remove(header.session_id)
+        rest = self.queues.pop(header.session_id, None)
+        if rest is not None:
+            self.answered += len(rest)
+        if waiting is not None and waiting[2] == Op.CLOSE_SESSION:
+            write = Write(waiting[1], header.cxid, Op.CLOSE_SESSION, header.zxid)
+            write.session = session
+            waiting[1].session_closed(write)
+        if session is not None and session.owner is not None:
+            # Expired, or closed elsewhere: whoever uses it is cut without a word.
+            cast(Requester, session.owner).close()
+
+    def _answer(self, waiting: Waiting, header: TxnHeader, result: Applied, data: bytes | None) -> None:
+        _, conn, op = waiting
+        err = result.err
+        if op == Op.CREATE_SESSION:
+            session = self.sessions.get(header.session_id)
+            if err or session is None:
+                conn.close()
+            else:
+                conn.session_opened(session)
+        elif op == Op.CLOSE_SESSION or Code.SESSION_MOVED in {err, *[part.err for part in result.parts]}:
+            conn.close()
+        elif header.type == Op.MULTI:
+            conn.answer_write(header.cxid, header.zxid, _multi_body(result), 0)
+        elif err:
+            conn.answer_write(header.cxid, header.zxid, b"", err)
+        else:
+            body = _body(header.type, result)
+            if header.type == Op.RECONFIG:
+                body = pack_buffer(data) + body
+            conn.answer_write(header.cxid, header.zxid, body, 0)
+
+
+def _body(type_: int, result: Applied) -> bytes:
+    """The record of the reply to a request that did what it should."""
+    stat = result.stat or b""
+    if type_ in CREATES:
+        assert result.path is not None
+        path = _pack_int(len(result.path)) + result.path
+        return path if type_ == Op.CREATE else path + stat
+    return stat
+
+
+def _multi_body(result: Applied) -> bytes:
+    parts: list[bytes] = []
+    for part in result.parts:
+        type_ = part.type
+        if type_ == Op.ERROR:
+            parts.append(encode_error_result(part.err))
+        else:
+            result_type = Op.CREATE2 if type_ in CREATES and type_ != Op.CREATE else type_
+            parts.append(encode_result(result_type, _body(type_, part)))
+    parts.append(encode_multi_end())
+    return b"".join(parts)

@@ -1,0 +1,108 @@
+"""What the stages ask of each other, and the frontend of them: the same on every server, whatever its role.
+
+A standalone server and a leader serve their clients by :class:`zabra.pipeline.local.LocalPipeline`, followers and
+observers by :class:`zabra.pipeline.forward.ForwardingPipeline`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from zabra.pipeline.request import Requester
+from zabra.sessions.tracker import Session
+from zabra.tree.tree import DataTree
+from zabra.zab.syncplan import Entry
+
+
+class Scheduler(Protocol):
+    """The loop calls that the pipeline uses; an asyncio loop has them."""
+
+    def call_soon(self, callback: Callable[..., object], *args: object) -> object:
+        """Run after this turn's reads."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> object:
+        """Run in ``delay`` seconds."""
+
+
+class Outbox(Protocol):
+    """Where proposals wait until they may commit: the log of a standalone server, the broadcast of a leader."""
+
+    @property
+    def outstanding(self) -> int:
+        """Proposals that are not committed yet."""
+
+    def fail(self, what: str, error: BaseException) -> None:
+        """Memory cannot be trusted any more: end the server."""
+
+
+class Sessions(Protocol):
+    """The sessions as connections see them."""
+
+    def get(self, session_id: int) -> Session | None:
+        """The session, closing or not; a learner may not know one that has no connection here."""
+
+
+class LearnerData(Protocol):
+    """What a learner applies to."""
+
+    @property
+    def tree(self) -> DataTree:
+        """The tree; the same one for as long as a role serves."""
+
+    def committed_entry(self, entry: Entry) -> None:
+        """Keep an entry that is being applied, for servers that fall behind."""
+
+
+class Pipeline(Protocol):
+    """What connections submit their requests to. Zxids and replies come back through :class:`Requester`."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions of this server."""
+
+    @property
+    def outstanding(self) -> int:
+        """Requests submitted and not answered yet."""
+
+    @property
+    def touch(self) -> Callable[[Session, int], bool]:
+        """``touch(session, now_ms)`` gives it its full timeout again; False when its requests must be dropped."""
+
+    def stamp(self) -> None:
+        """Before the first :meth:`set_data` or :meth:`create` of a turn."""
+
+    @property
+    def set_data(self) -> Callable[[Requester, Session, int, bytes, int, int, int], bool]:
+        """Submit the setData whose record is ``chunk[start - 4 : end]``, its path ``chunk[start:stop]``.
+
+        ``set_data(conn, session, xid, chunk, start, stop, end)`` is False, and did nothing, when the request has to go
+        through :meth:`submit`.
+        """
+
+    @property
+    def create(self) -> Callable[[Requester, Session, int, int, bytes, int, int, int], bool]:
+        """The same for a create or create2: ``create(conn, session, xid, op, chunk, start, stop, end)``."""
+
+    def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
+        """Submit any other write; ``frame`` is header and record.
+
+        Raises MarshallingError: it does not parse, nothing was submitted.
+        """
+
+    def sync(self, conn: Requester, session: Session, xid: int, frame: bytes) -> bool:
+        """Submit a sync; False when it is to be served as a read. Raises MarshallingError."""
+
+    def create_session(self, conn: Requester, timeout_ms: int, now_ms: int) -> Session:
+        """Begin a session; the connection hears of it when its createSession is committed."""
+
+    def renew_session(
+        self, conn: Requester, session_id: int, timeout_ms: int, now_ms: int, done: Callable[[Session | None], None]
+    ) -> None:
+        """A client whose password was right comes back; ``done`` is called at once or later, None: refused."""
+
+    def close_session(self, conn: Requester, session: Session, xid: int) -> None:
+        """End a session: its client asked."""
+
+    def commit(self, writes: Sequence[Any], now_ms: int) -> int:
+        """Apply what is committed, in zxid order; the number of replies queued."""
