@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from zabra.admin.fourletter import DEFAULT_TRACE_MASK
-from zabra.admin.status import ConnectionStatus, Peer, StatusSource, WatchCounts, folder_size
+from zabra.admin.status import ConnectionStatus, MemberStatus, Peer, StatusSource, WatchCounts, folder_size
 from zabra.config.model import Settings
 from zabra.frontend.connection import Connection
 from zabra.obs.stats import ServerStats
@@ -38,6 +38,10 @@ class NodeStatus(StatusSource):
     @property
     def mode(self) -> str:
         return "standalone"
+
+    @property
+    def member(self) -> MemberStatus | None:
+        return None
 
     @property
     def client_port(self) -> int:

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from zabra.admin.status import FULL_VERSION, ConnectionStatus, Peer, StatusSource
+from zabra.admin.status import FULL_VERSION, ConnectionStatus, MemberStatus, Peer, StatusSource
 from zabra.auth.ip import address_text
+from zabra.config.model import Settings
 from zabra.consts import Op
 from zabra.obs.metrics import Number
 from zabra.paths import text_of
@@ -136,6 +137,20 @@ def _conf(source: StatusSource) -> Iterator[str]:
     yield f"clientPortListenBacklog={settings.client_port_listen_backlog}\n"
     # A standalone server says 0 here, though its session ids carry a 1.
     yield f"serverId={settings.server_id if settings.is_distributed else 0}\n"
+    if source.member is not None:
+        yield from _conf_of_member(settings, source.member)
+
+
+def _conf_of_member(settings: Settings, member: MemberStatus) -> Iterator[str]:
+    own = member.own
+    yield f"initLimit={settings.init_limit}\n"
+    yield f"syncLimit={settings.sync_limit}\n"
+    yield "electionAlg=3\n"
+    yield f"electionPort={'|'.join(dict.fromkeys(str(port) for _, _, port in own.addresses))}\n"
+    yield f"quorumPort={'|'.join(dict.fromkeys(str(port) for _, port, _ in own.addresses))}\n"
+    yield f"peerType={int(own.observer)}\n"
+    yield "membership: \n"
+    yield member.config.text()
 
 
 def _version_folder(folder: str) -> str:
@@ -270,6 +285,8 @@ def _hash(source: StatusSource) -> Iterator[str]:
 def _mntr(source: StatusSource) -> Iterator[str]:
     yield f"zk_version\t{FULL_VERSION}\n"
     yield f"zk_server_state\t{source.mode}\n"
+    if source.member is not None:
+        yield f"zk_peer_state\t{source.member.peer_state}\n"
     for name, value in source.stats.metrics.dump().items():
         yield f"zk_{name}\t{_number(value)}\n"
 
@@ -317,6 +334,9 @@ def _summary(source: StatusSource) -> Iterator[str]:
     yield f"Zxid: 0x{_hex(source.last_zxid)}\n"
     yield f"Mode: {source.mode}\n"
     yield f"Node count: {source.node_count}\n"
+    if source.mode == "leader":
+        sizes = (stats.last_proposal_size, stats.min_proposal_size, stats.max_proposal_size)
+        yield f"Proposal sizes last/min/max: {'/'.join(map(str, sizes))}\n"
 
 
 def _wchs(source: StatusSource) -> Iterator[str]:

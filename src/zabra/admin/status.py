@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from zabra import ZOOKEEPER_VERSION, __version__
-from zabra.config.model import Settings
+from zabra.config.dynamic import EnsembleConfig
+from zabra.config.model import ServerLine, Settings
 from zabra.obs.metrics import Metrics, Number
 from zabra.obs.stats import ServerStats
 
@@ -57,6 +58,34 @@ class WatchCounts(NamedTuple):
     total: int
 
 
+class LeaderStatus(NamedTuple):
+    """The learners of a leader (gauges of ``LeaderZooKeeperServer``)."""
+
+    #: Connections, in whatever stage.
+    learners: int
+    #: Followers that get every proposal, those of them without a vote, and observers that do.
+    synced_followers: int
+    synced_non_voting_followers: int
+    synced_observers: int
+    #: Zxids whose commit a sync request waits for.
+    pending_syncs: int
+    #: Since the epoch was established.
+    uptime_ms: int
+
+
+class MemberStatus(NamedTuple):
+    """What a member of an ensemble has to tell besides."""
+
+    #: The membership in force.
+    config: EnsembleConfig
+    #: Where we listen and whether we have a vote; ours even when we are no member any more.
+    own: ServerLine
+    #: ``following``, and behind `` - `` the phase of the protocol.
+    peer_state: str
+    #: While this server leads.
+    leader: LeaderStatus | None = None
+
+
 class StatusSource(Protocol):
     """One node, seen by an operator. Everything is read at the moment of asking; a dump may walk all it shows."""
 
@@ -78,6 +107,10 @@ class StatusSource(Protocol):
     @property
     def mode(self) -> str:
         """``standalone``, ``leader``, ``follower``, ``observer`` or ``read-only``."""
+
+    @property
+    def member(self) -> MemberStatus | None:
+        """How it stands in its ensemble; None in a standalone server."""
 
     @property
     def client_port(self) -> int:
@@ -160,7 +193,7 @@ class StatusSource(Protocol):
 
 
 def register_gauges(metrics: Metrics, source: StatusSource) -> None:
-    """Let ``metrics`` ask ``source`` for every gauge of a standalone server (``ZooKeeperServer.registerMetrics``)."""
+    """Let ``metrics`` ask ``source`` for every gauge that all servers have (``ZooKeeperServer.registerMetrics``)."""
     stats = source.stats
     gauge = metrics.register_gauge
     gauge("avg_latency", lambda: stats.avg_latency_ms)
@@ -190,6 +223,34 @@ def register_gauges(metrics: Metrics, source: StatusSource) -> None:
     for kind in ("count_limit", "bytes_limit", "count_usage", "bytes_usage"):
         name = f"quota_{kind}_per_namespace"
         metrics.register_gauge_set(name, lambda name=name: source.quota_gauges().get(name, {}))  # type: ignore[misc]
+
+
+def register_member_gauges(metrics: Metrics, source: StatusSource) -> None:
+    """The gauges of a member, some only while it leads (``QuorumZooKeeperServer``, ``LeaderZooKeeperServer``)."""
+    gauge = metrics.register_gauge
+    stats = source.stats
+
+    def leading(read: Callable[[LeaderStatus], Number]) -> Callable[[], Number | None]:
+        def value() -> Number | None:
+            member = source.member
+            return read(member.leader) if member is not None and member.leader is not None else None
+
+        return value
+
+    def quorum_size() -> Number | None:
+        member = source.member
+        return len(member.config.voters) if member is not None else None
+
+    gauge("quorum_size", quorum_size)
+    gauge("learners", leading(lambda leader: leader.learners))
+    gauge("synced_followers", leading(lambda leader: leader.synced_followers))
+    gauge("synced_non_voting_followers", leading(lambda leader: leader.synced_non_voting_followers))
+    gauge("synced_observers", leading(lambda leader: leader.synced_observers))
+    gauge("pending_syncs", leading(lambda leader: leader.pending_syncs))
+    gauge("leader_uptime", leading(lambda leader: leader.uptime_ms))
+    gauge("last_proposal_size", leading(lambda _: stats.last_proposal_size))
+    gauge("max_proposal_size", leading(lambda _: stats.max_proposal_size))
+    gauge("min_proposal_size", leading(lambda _: stats.min_proposal_size))
 
 
 def _zero() -> Number:

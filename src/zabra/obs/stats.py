@@ -18,10 +18,13 @@ class ServerStats:
         "_latency_total_ms",
         "auth_failed_count",
         "fsync_threshold_exceed_count",
+        "last_proposal_size",
         "last_response_size",
         "latency_count",
+        "max_proposal_size",
         "max_response_size",
         "metrics",
+        "min_proposal_size",
         "min_response_size",
         "packets_received",
         "packets_sent",
@@ -46,6 +49,10 @@ class ServerStats:
     last_response_size: int
     min_response_size: int
     max_response_size: int
+    #: The same of a leader's proposals.
+    last_proposal_size: int
+    min_proposal_size: int
+    max_proposal_size: int
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
@@ -86,6 +93,18 @@ class ServerStats:
         if largest > self.max_response_size:
             self.max_response_size = largest
 
+    def record_proposal_sizes(self, smallest: int, largest: int, last: int) -> None:
+        """Transactions were proposed together; sizes in bytes."""
+        self.last_proposal_size = last
+        if smallest < self.min_proposal_size or self.min_proposal_size < 0:
+            self.min_proposal_size = smallest
+        if largest > self.max_proposal_size:
+            self.max_proposal_size = largest
+
+    def clear_proposal_sizes(self) -> None:
+        """An epoch begins."""
+        self.last_proposal_size = self.min_proposal_size = self.max_proposal_size = -1
+
     @property
     def min_latency_ms(self) -> int:
         """The shortest latency in whole ms, 0 before the first request."""
@@ -102,7 +121,7 @@ class ServerStats:
         return int(self._latency_max_ms)
 
     def reset(self) -> None:
-        """``srst``: latency, packets, reply sizes and every metric start again."""
+        """``srst``: latency, packets, sizes and every metric start again."""
         self._clear()
         self.metrics.reset()
 
@@ -119,3 +138,4 @@ class ServerStats:
         self.last_response_size = -1
         self.min_response_size = -1
         self.max_response_size = -1
+        self.clear_proposal_sizes()

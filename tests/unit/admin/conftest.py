@@ -20,6 +20,7 @@ class FakeSource:
         self.trace_mask = 306
         self.serving = True
         self.mode = "standalone"
+        self.member = None
         self.client_port = 23981
         self.last_zxid = 3
         self.outstanding = 0
