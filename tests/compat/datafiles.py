@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,20 @@ def read_logs(data: Path) -> list[LogEntry]:
             entries.append(LogEntry(*struct.unpack_from(">qiqqi", record), *struct.unpack(">q", record[-8:])))
             position += 12 + length + 1
     return entries
+
+
+def append_set_data(data: Path, zxid: int, path: str, value: bytes) -> None:
+    """Put a setData behind the last record of a stopped server's newest log, as if it had been proposed only to it."""
+    file = max((data / "version-2").glob("log.*"), key=lambda file: int(file.name.split(".")[1], 16))
+    raw = file.read_bytes()
+    position = 16
+    while position + 12 <= len(raw) and (length := struct.unpack_from(">i", raw, position + 8)[0]):
+        position += 12 + length + 1
+    header = struct.pack(">qiqqi", 0, 0, zxid, int(time.time() * 1000), jute.SET_DATA)
+    record = header + jute.set_data(path, value, 1 << 30)
+    with file.open("r+b") as log:
+        log.seek(position)
+        log.write(struct.pack(">qi", zlib.adler32(record), len(record)) + record + b"B")
 
 
 def walk(client: Client) -> dict[str, tuple[Any, ...]]:

@@ -163,6 +163,11 @@ def multi(operations: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join(parts) + MULTI_END
 
 
+def reconfig(joining: str | None, leaving: str | None, members: str | None, version: int = -1) -> bytes:
+    """ReconfigRequest; ``version`` is that of the membership it changes, -1: any."""
+    return text(joining) + text(leaving) + text(members) + struct.pack(">q", version)
+
+
 def auth(scheme: str | None, credential: bytes | None) -> bytes:
     """AuthPacket."""
     return struct.pack(">i", 0) + text(scheme) + text(credential)
@@ -290,6 +295,7 @@ _BODIES: Final[dict[int, Callable[[Cursor], Any]]] = {
     GET_ALL_CHILDREN_NUMBER: lambda c: c.unpack("i"),
     ADD_WATCH: lambda c: c.unpack("i"),
     WHO_AM_I: _identities,
+    RECONFIG: lambda c: (c.buffer(), c.stat()),
 }
 
 

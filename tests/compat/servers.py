@@ -105,6 +105,13 @@ class ServerProcess:
 
     def spawn(self) -> ServerProcess:
         """Start the process without waiting for anything."""
+        command = [*self._wrapper, *command_of(self.kind, self._properties, self.write_config())]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment(), cwd=self.folder)
+        return self
+
+    def write_config(self) -> Path:
+        """Write ``zoo.cfg``; where it is."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = {
             "tickTime": "2000",
@@ -117,10 +124,7 @@ class ServerProcess:
         }
         config = self.folder / "zoo.cfg"
         config.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-        command = [*self._wrapper, *command_of(self.kind, self._properties, config)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment(), cwd=self.folder)
-        return self
+        return config
 
     def start(self, timeout_s: float = 30.0) -> ServerProcess:
         """Start the process and wait until it answers ``ruok``."""

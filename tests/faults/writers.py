@@ -21,8 +21,6 @@ from compat.rawclient import Client
 from compat.servers import LOOPBACK
 
 TIMEOUT_MS: Final = 300_000
-#: Requests on their way for each writer.
-_WINDOW: Final = 32
 #: A fault that has not come after so many writes does not come.
 _WRITES_MAX: Final = 200_000
 NODE_EXISTS: Final = -110
@@ -47,7 +45,8 @@ class Operation:
 class Writer:
     """One session. ``sent`` grows as operations are planned, ``acknowledged`` counts those answered."""
 
-    def __init__(self, name: str, seed: str, *, closes: bool = True) -> None:
+    def __init__(self, name: str, seed: str, *, closes: bool = True, window: int = 32) -> None:
+        """``closes``: now and then it ends its session; ``window``: requests on their way at once."""
         self.root = f"/{name}"
         self.session = 0
         self.password = bytes(16)
@@ -62,6 +61,7 @@ class Writer:
         self._operations: deque[Operation] = deque()
         self._rng = random.Random(seed)
         self._closes = closes
+        self._window = window
         self._number = 0
         self._sequence = 0
         self._xid = 0
@@ -192,7 +192,7 @@ class Writer:
     def fill(self) -> None:
         """Send until the window is full. A server that has gone is noticed when reading."""
         frames = []
-        while len(self._operations) < _WINDOW and not self.closing:
+        while len(self._operations) < self._window and not self.closing:
             frames.append(self.next_request())
         assert self.connection is not None
         if frames:
@@ -232,6 +232,11 @@ class Writer:
         self.acknowledged += 1
         if err == 0:
             operation.apply(self._known)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something that was sent is not answered."""
+        return bool(self._operations)
 
     def disconnect(self) -> None:
         """Drop the connection; the session stays."""
@@ -285,7 +290,8 @@ def subtree(client: Client, root: str) -> dict[str, tuple[bytes, int, int]]:
             client.post(jute.GET_DATA, jute.path_watch(path, False))
         for path in some:
             answer = client.reply(jute.GET_DATA)
-            assert answer is not None
+            if answer is None:
+                raise ConnectionError("the server closed the connection while its tree was read")
             if answer[2] == 0:
                 data, stat = answer[3]
                 owner = stat.owner if stat.owner != -(1 << 63) else 0
