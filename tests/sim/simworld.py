@@ -76,6 +76,7 @@ class World:
     def close(self):
         self.host.kill(power=True)
         self.loop.world.die()
+        self.loop.close()
 
 
 def create(path, data=b"", flags=0):

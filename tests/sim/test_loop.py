@@ -1,6 +1,7 @@
 """The virtual-time loop: order, time, processes that die."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -180,3 +181,122 @@ def test_a_process_may_die_while_it_blocks(loop):
     loop.run_until(10.0)
     assert seen == [2.0]
     assert loop.errors == []
+
+
+def test_two_processes_wait_at_once_and_each_goes_on_when_its_own_wait_is_over(loop):
+    one, two = Process("one"), Process("two")
+    seen = []
+
+    def note(what):
+        seen.append((loop.now, what))
+
+    def wait(name, seconds, again):
+        loop.call_later(0.0, note, f"{name} was held")
+        loop.block(seconds)
+        note(f"{name} goes on")
+        if again:
+            loop.block(again)
+            note(f"{name} goes on again")
+
+    loop.run_as(one, loop.call_soon, wait, "one", 3.0, 2.0)
+    loop.run_as(two, loop.call_later, 1.0, wait, "two", 1.0, 5.0)
+    loop.run_until(20.0)
+    assert seen == [
+        (2.0, "two goes on"),
+        (3.0, "one goes on"),
+        (5.0, "one goes on again"),
+        (5.0, "one was held"),
+        (7.0, "two goes on again"),
+        (7.0, "two was held"),
+    ]
+
+
+def test_tasks_of_several_processes_wait_in_the_middle_of_a_step(loop):
+    seen = []
+
+    async def work(name, seconds):
+        loop.block(seconds)
+        await asyncio.sleep(1.0)
+        assert asyncio.current_task().get_name() == name
+        loop.block(seconds)
+        seen.append((loop.now, name))
+
+    for name, seconds in (("one", 3.0), ("two", 1.0), ("three", 2.0)):
+        loop.run_as(Process(name), lambda name=name, seconds=seconds: loop.create_task(work(name, seconds), name=name))
+    loop.run_until(20.0)
+    assert loop.errors == []
+    assert seen == [(3.0, "two"), (5.0, "three"), (7.0, "one")]
+
+
+def test_a_run_that_ends_while_somebody_waits_goes_on_there(loop):
+    process = Process("server")
+    seen = []
+
+    def begin():
+        loop.block(3.0)
+        seen.append(loop.now)
+
+    loop.run_as(process, loop.call_soon, begin)
+    loop.run_until(1.0)
+    loop.run_until(10.0)
+    assert seen == [3.0]
+    assert loop.now == 10.0
+
+
+def test_what_the_stop_of_a_run_raises_comes_to_its_caller(loop):
+    process = Process("server")
+
+    def stop():
+        if loop.now > 2.0:
+            raise ValueError("enough")
+        return False
+
+    loop.run_as(process, loop.call_soon, loop.block, 5.0)
+    loop.call_later(2.5, lambda: None)
+    with pytest.raises(ValueError, match="enough"):
+        loop.run_until(10.0, stop)
+    loop.run_until(10.0)
+    assert loop.now == 10.0
+
+
+def test_closing_unwinds_who_waits_and_leaves_no_thread(loop):
+    before = threading.active_count()
+    unwound = []
+
+    def begin(process):
+        try:
+            loop.block(100.0)
+            process.check()
+        finally:
+            unwound.append(process.name)
+
+    for name in ("one", "two", "three"):
+        process = Process(name)
+        loop.run_as(process, loop.call_later, 1.0, begin, process)
+    loop.world_at(2.0, lambda: None)
+    loop.run_until(5.0, lambda: loop.now > 1.5)
+    assert threading.active_count() > before
+    loop.close()
+    assert sorted(unwound) == ["one", "three", "two"]
+    assert threading.active_count() == before
+    assert loop.errors == []
+
+
+def test_a_process_with_a_fast_clock_is_early(loop):
+    process = Process("server", clock_rate=1.25)
+    seen = []
+
+    async def sleep():
+        began = loop.time()
+        await asyncio.sleep(5.0)
+        seen.append(("slept", loop.now, loop.time() - began))
+
+    def begin():
+        loop.call_at(10.0, lambda: seen.append(("at 10", loop.now, loop.time())))
+        assert loop.call_later(1.0, lambda: None).when() == 1.0
+        loop.create_task(sleep())
+
+    loop.run_as(process, begin)
+    loop.call_later(10.0, lambda: seen.append(("world", loop.now, loop.time())))
+    loop.run_until(20.0)
+    assert seen == [("slept", 4.0, 5.0), ("at 10", 8.0, 10.0), ("world", 10.0, 10.0)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 
 import pytest
 
@@ -47,14 +48,14 @@ class Pair:
         self.process = Process("10.0.0.1")
         self.server = Peer()
         self.client = Peer()
-        self.loop.run_as(self.process, self.network.listen, self.process, lambda: self.server, 2181)
+        self.loop.run_as(self.process, self.network.listen, self.process, lambda: self.server, None, 2181)
         self.error = None
         self.loop.create_task(self._connect())
         self.run()
 
     async def _connect(self):
         try:
-            await self.loop.create_connection(lambda: self.client, "10.0.1.1", 2181)
+            await self.loop.create_connection(lambda: self.client, "10.0.0.1", 2181, local_addr=("10.0.1.1", 0))
         except OSError as error:
             self.error = error
 
@@ -195,3 +196,196 @@ def test_a_stall_delays_and_loses_nothing():
     assert pair.server.data == b""
     pair.run(2.0)
     assert pair.server.data == b"x"
+
+
+# -- links between machines
+
+
+class Three:
+    """Machines a, b and c, each listening on port 1; what was read where, by (reader, sender)."""
+
+    def __init__(self, **options):
+        self.loop = new_loop(Trace())
+        self.network = Network(self.loop, random.Random(3), chop=0.0, **options)
+        self.processes = {name: Process(name) for name in "abc"}
+        self.accepted = []
+        for name in "abc":
+            self.as_machine(name, self.network.listen, self.processes[name], self.accept, None, 1)
+
+    def accept(self):
+        self.accepted.append(Peer())
+        return self.accepted[-1]
+
+    def as_machine(self, name, call, *args):
+        self.loop.run_as(self.processes[name], call, *args)
+        assert self.loop.errors == []
+
+    def dial(self, source, target):
+        """The task of a connect."""
+        tasks = []
+
+        def begin():
+            tasks.append(self.loop.create_task(self.loop.create_connection(Peer, target, 1)))
+
+        self.as_machine(source, begin)
+        return tasks[0]
+
+    def connect(self, source, target):
+        """Both ends, connected."""
+        task = self.dial(source, target)
+        self.run(1.0)
+        return task.result()[1], self.accepted[-1]
+
+    def run(self, seconds):
+        self.loop.run_until(self.loop.now + seconds)
+        assert self.loop.errors == []
+
+
+def test_what_is_sent_into_a_blocked_link_arrives_in_order_when_it_is_open():
+    world = Three()
+    a, b = world.connect("a", "b")
+    world.network.block("a", "b")
+    for number in range(50):
+        world.as_machine("a", a.transport.write, b"%03d" % number)
+    world.as_machine("b", b.transport.write, b"answer")
+    world.run(10.0)
+    assert (b.data, a.data) == (b"", b"answer")
+    world.network.unblock("a", "b")
+    world.run(4.0)
+    assert bytes(b.data) == b"".join(b"%03d" % number for number in range(50))
+
+
+def test_other_links_stay_open():
+    world = Three()
+    world.network.block("a", "b")
+    world.network.block("b", "a")
+    a, c = world.connect("a", "c")
+    b, also = world.connect("b", "c")
+    world.as_machine("a", a.transport.write, b"x")
+    world.as_machine("b", b.transport.write, b"y")
+    world.run(1.0)
+    assert (c.data, also.data) == (b"x", b"y")
+
+
+def test_without_acknowledgements_one_window_gets_through():
+    world = Three()
+    a, b = world.connect("a", "b")
+    world.network.block("b", "a")
+    world.as_machine("a", a.transport.write, bytes(3 * WINDOW))
+    world.run(5.0)
+    assert len(b.data) == WINDOW
+    world.network.heal()
+    world.run(5.0)
+    assert len(b.data) == 3 * WINDOW
+
+
+@pytest.mark.parametrize("blocked", [("a", "b"), ("b", "a")])
+def test_a_connect_needs_both_directions_and_is_tried_again(blocked):
+    world = Three()
+    world.network.block(*blocked)
+    task = world.dial("a", "b")
+    world.run(2.0)
+    assert not task.done()
+    world.network.unblock(*blocked)
+    world.run(0.5)
+    assert not task.done()
+    world.run(1.0)
+    assert task.done()
+    assert task.exception() is None
+
+
+def test_a_connect_into_a_partition_fails_after_two_minutes():
+    world = Three()
+    world.network.block("a", "b")
+    task = world.dial("a", "b")
+    world.run(126.0)
+    assert not task.done()
+    world.run(2.0)
+    assert isinstance(task.exception(), TimeoutError)
+
+
+def test_a_connect_that_is_cancelled_leaves_nothing():
+    world = Three()
+    world.network.link("a", "b").lag = 2.0
+    task = world.dial("a", "b")
+    world.run(0.00012)
+    task.cancel()
+    world.run(10.0)
+    assert task.cancelled()
+    assert list(world.network.ends) == []
+
+
+def test_a_dead_dialler_leaves_nothing():
+    world = Three(delay=0.5)
+    world.dial("a", "b")
+    world.run(0.8)
+    world.processes["a"].die()
+    world.network.process_died(world.processes["a"], silent=False)
+    world.run(20.0)
+    assert list(world.network.ends) == []
+    assert [peer.calls[0] for peer in world.accepted] == ["made"]
+
+
+def test_a_firewall_refuses_one_machine():
+    world = Three()
+    world.network.link("a", "b").refuses = True
+    task = world.dial("a", "b")
+    world.connect("c", "b")
+    assert isinstance(task.exception(), ConnectionRefusedError)
+
+
+def test_a_reset_gets_lost_in_a_partition_and_the_other_side_hears_of_it_when_it_sends():
+    world = Three()
+    a, b = world.connect("a", "b")
+    world.network.block("a", "b")
+    world.as_machine("a", a.transport.abort)
+    world.run(100.0)
+    assert b.calls == ["made"]
+    world.network.heal()
+    world.run(5.0)
+    assert b.calls == ["made", "lost ConnectionResetError"]
+
+
+def test_a_slow_link_is_slow_in_one_direction():
+    world = Three()
+    a, b = world.connect("a", "b")
+    world.network.link("a", "b").lag = 2.0
+    world.as_machine("a", a.transport.write, b"x")
+    world.as_machine("b", b.transport.write, b"y")
+    world.run(0.5)
+    assert (b.data, a.data) == (b"", b"y")
+    world.run(3.0)
+    assert b.data == b"x"
+
+
+def test_names_are_resolved_at_each_connect():
+    world = Three()
+    world.network.names["zk"] = None
+    task = world.dial("a", "zk")
+    world.run(1.0)
+    assert isinstance(task.exception(), socket.gaierror)
+    world.network.names["zk"] = "b"
+    here, _ = world.connect("a", "zk")
+    assert here.transport.get_extra_info("peername") == ("b", 1)
+    world.network.names["zk"] = "c"
+    here, _ = world.connect("a", "zk")
+    assert here.transport.get_extra_info("peername") == ("c", 1)
+    found = []
+
+    async def look():
+        found.extend(await world.loop.getaddrinfo("zk", 5))
+
+    world.as_machine("a", lambda: world.loop.create_task(look()))
+    world.run(0.1)
+    assert [entry[4] for entry in found] == [("c", 5)]
+
+
+def test_nobody_listens_on_the_address_of_another_machine():
+    world = Three()
+    with pytest.raises(OSError, match="cannot assign"):
+        world.network.listen(world.processes["a"], Peer, "b", 7)
+    server = world.network.listen(world.processes["a"], Peer, "a", 7)
+    with pytest.raises(OSError, match="in use"):
+        world.network.listen(world.processes["a"], Peer, "0.0.0.0", 7)
+    server.close()
+    world.network.listen(world.processes["a"], Peer, "0.0.0.0", 7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, cast
 
@@ -49,8 +49,9 @@ class SimClient(asyncio.Protocol):
         *,
         timeout_ms: int,
         auth: tuple[bytes, Identity] | None = None,
-        port: int = 2181,
+        servers: Sequence[tuple[str, int]] = (("10.0.0.1", 2181),),
     ) -> None:
+        """``name`` is the address of its machine; it tries one of the ``servers`` after the other."""
         self.name = name
         self.state = DOWN
         self.session_id = 0
@@ -74,7 +75,8 @@ class SimClient(asyncio.Protocol):
         #: A client from before 3.4 sends no readOnly byte and is sent none.
         self._is_old = rng.random() < 0.2
         self._auth = auth
-        self._port = port
+        self._servers = servers
+        self._next_server = 0
         self._password = bytes(16)
         self._transport: SimTransport | None = None
         self._frames = FrameBuffer(1 << 24)
@@ -107,8 +109,10 @@ class SimClient(asyncio.Protocol):
             self._loop.create_task(self._connect(), name=self.name)
 
     async def _connect(self) -> None:
+        server = self._servers[self._next_server % len(self._servers)]
+        self._next_server += 1
         try:
-            await self._loop.create_connection(lambda: self, self.name, self._port)
+            await self._loop.create_connection(lambda: self, *server, local_addr=(self.name, 0))
         except OSError as error:
             self._loop.trace.add("client", self.name, "no connection", type(error).__name__)
             self.state = DOWN
@@ -121,7 +125,7 @@ class SimClient(asyncio.Protocol):
             return
         self.state = GREETING
         self._frames = FrameBuffer(1 << 24)
-        self._heard_at = self._sent_at = self._loop.time()
+        self._heard_at = self._sent_at = self._loop.now
         request = ConnectRequest(
             0, self._last_zxid, self._wanted_timeout_ms, self.session_id, self._password, False, not self._is_old
         )
@@ -155,7 +159,7 @@ class SimClient(asyncio.Protocol):
 
     def _tick(self) -> None:
         """Ping when idle, give up on a server that says nothing."""
-        now = self._loop.time()
+        now = self._loop.now
         if now - self._heard_at > self.timeout_ms / 1500:
             self._loop.trace.add("client", self.name, "gives up")
             self._drop()
@@ -183,7 +187,7 @@ class SimClient(asyncio.Protocol):
         call.xid = xid
         call.session_id = self.session_id
         call.identities = self._identities
-        call.sent_at = self._sent_at = self._loop.time()
+        call.sent_at = self._sent_at = self._loop.now
         if call.op in WRITES:
             self._oracle.calls[self.session_id, xid] = call
         self.pending.append(call)
@@ -194,7 +198,7 @@ class SimClient(asyncio.Protocol):
     # -- what comes back
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        self._heard_at = self._loop.now
         try:
             for frame in self._frames.feed(data):
                 if self.state == DOWN:

@@ -72,7 +72,7 @@ class Faults:
         kind = rng.choice((*names, "stop", "jump", "client", "deaf", "noise", "noise"))
         self.counts[kind] += 1
         self._loop.trace.add("fault", kind)
-        now = self._loop.time()
+        now = self._loop.now
         if kind in ("kill", "power"):
             self._host.kill(power=kind == "kill")
         elif kind == "crash":
@@ -105,7 +105,7 @@ class Faults:
                 end.pause_reading()
                 self._loop.call_later(rng.random() * 3, end.resume_reading)
         elif kind == "noise":
-            make_noise(self._loop, rng)
+            make_noise(self._loop, rng, self._host.name)
         elif kind == "jump":
             self._host.clock.wall_offset_ms += rng.randrange(-5000, 5000)
         else:
@@ -117,14 +117,14 @@ class Faults:
             self._host.kill(power=False)
 
     def _sync_time(self) -> float:
-        usual = self._slow_seconds if self._loop.time() < self._slow_until else self._sync_seconds
+        usual = self._slow_seconds if self._loop.now < self._slow_until else self._sync_seconds
         return usual * (0.5 + self._rng.random())
 
     def _plan(self, name: str, path: str, size: int) -> None:
         """The disk asks before each call."""
         if name not in _CHANGING:
             return
-        now = self._loop.time()
+        now = self._loop.now
         if self._crash_in > 0:
             self._crash_in -= 1
             if self._crash_in == 0:

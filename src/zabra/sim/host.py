@@ -66,7 +66,7 @@ class Host:
         if not self._has_power:
             self._has_power = True
             self.process.answers = True
-            self.clock.booted_at = loop.time() - _BOOT * self.boots
+            self.clock.booted_at = loop.now - _BOOT * self.boots
         process = self.process = Process(self.name)
         loop.trace.add("boot", self.name, self.boots)
 

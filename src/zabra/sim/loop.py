@@ -7,12 +7,16 @@ meets what arrives meanwhile.
 A :class:`Process` is what dies together. Handles belong to the process that scheduled them; those of a dead one are
 never run. A crash can come in the middle of a call: the process is marked dead, and :class:`SimulatedCrash` unwinds the
 stack that was running. Whatever its ``finally`` blocks do reaches neither disk nor network any more.
+
+The loop looks different from each process: while one waits for its disk in :meth:`SimLoop.block` nothing of it runs,
+and its clock may go faster or slower than that of others. :attr:`SimLoop.now` is everybody's time, for the simulator.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -20,6 +24,7 @@ from contextvars import Context
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zabra.sim.crew import Crew
 from zabra.sim.trace import Trace
 
 if TYPE_CHECKING:
@@ -36,20 +41,27 @@ class SimulatedCrash(BaseException):
 class Process:
     """What dies together. ``answers`` tells whether its machine still resets the connections of the dead process."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock_rate: float = 1.0) -> None:
+        """``name`` is the address of its machine; its clocks pass ``clock_rate`` seconds in one second."""
         self.name = name
+        self.clock_rate = clock_rate
         self.alive = True
         self.answers = True
         #: Worker threads that must end with it.
         self.strands: list[Strand] = []
         self.coroutines: list[Coroutine[Any, Any, Any]] = []
-        #: Its loop waits for the disk; what its sockets have for it then, to be called afterwards.
+        #: Its loop waits for the disk. What was ready, what came due, and what its sockets have for it run afterwards.
         self.blocked = False
+        self.held: list[SimHandle] = []
+        self.late: list[SimHandle] = []
         self.backlog: list[Callable[[], None]] = []
+        #: Ends its wait.
+        self.unblock: Callable[[], None] = lambda: None
 
     def die(self) -> None:
         """Nothing of it runs any more. A coroutine that never began is closed, or Python would warn of it."""
         self.alive = False
+        self.unblock()
         for coroutine in self.coroutines:
             if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
                 coroutine.close()
@@ -102,8 +114,8 @@ class SimHandle:
         return self.callback is None
 
     def when(self) -> float:
-        """The second it is due."""
-        return self.time
+        """The second it is due, on the clock of its process."""
+        return self.time * self.process.clock_rate
 
 
 class SimLoop(asyncio.AbstractEventLoop):
@@ -122,17 +134,25 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.strand: Strand | None = None
         #: Exceptions that reached the loop: bugs.
         self.errors: list[str] = []
-        self._now = 0.0
+        #: Virtual seconds since the run began.
+        self.now = 0.0
         self._ready: deque[SimHandle] = deque()
         self._timers: list[tuple[float, int, SimHandle]] = []
         self._count = 0
-        trace.clock = self.time
+        self._crew = Crew(self._drive)
+        self._deadline = 0.0
+        self._stop: Callable[[], bool] = lambda: False
+        #: What ``stop`` raised.
+        self._error: BaseException | None = None
+        #: Who waits within a call.
+        self._waiting: list[Process] = []
+        trace.clock = lambda: self.now
 
     # -- asyncio
 
     def time(self) -> float:
-        """Virtual seconds."""
-        return self._now
+        """Seconds on the clock of the process that runs."""
+        return self.now * self.process.clock_rate
 
     def get_debug(self) -> bool:
         """Never: debug mode keeps stacks."""
@@ -150,7 +170,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> SimHandle:
         """Run in the next turn."""
-        handle = SimHandle(self._now, callback, args, context, self.process)
+        handle = SimHandle(self.now, callback, args, context, self.process)
         self._ready.append(handle)
         return handle
 
@@ -158,15 +178,19 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> SimHandle:
         """Run in ``delay`` seconds."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        when = self.now + delay / self.process.clock_rate
+        return self._add_timer(SimHandle(when, callback, args, context, self.process))
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> SimHandle:
-        """Run at second ``when``."""
-        handle = SimHandle(when, callback, args, context, self.process)
+        """Run at second ``when`` of the own clock."""
+        when /= self.process.clock_rate
+        return self._add_timer(SimHandle(when, callback, args, context, self.process))
+
+    def _add_timer(self, handle: SimHandle) -> SimHandle:
         self._count += 1
-        heappush(self._timers, (when, self._count, handle))
+        heappush(self._timers, (handle.time, self._count, handle))
         return handle
 
     def create_future(self) -> asyncio.Future[Any]:
@@ -187,14 +211,19 @@ class SimLoop(asyncio.AbstractEventLoop):
     async def create_server(  # type: ignore[override]
         self, factory: Any, host: Any = None, port: Any = None, **options: Any
     ) -> Any:
-        """Listen in the simulated network; addresses are those of the process."""
-        return self.network.listen(self.process, factory, port)
+        """Listen in the simulated network, on the machine of the process. Raises OSError."""
+        return self.network.listen(self.process, factory, host, port)
 
     async def create_connection(  # type: ignore[override]
         self, factory: Any, host: Any = None, port: Any = None, **options: Any
     ) -> Any:
         """Connect through the simulated network. Raises OSError."""
-        return await self.network.connect(self.process, factory, host, port)
+        return await self.network.connect(self.process, factory, host, port, options.get("local_addr"))
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> list[Any]:
+        """Resolve a name as the simulated network does now. Raises OSError."""
+        address = self.network.resolve(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))]
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what would be logged; what a dead process leaves behind is no news."""
@@ -213,7 +242,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         if not process.alive:
             return
         if process.blocked:
-            self._ready.append(SimHandle(self._now, callback, args, None, process))
+            process.held.append(SimHandle(self.now, callback, args, None, process))
             return
         before = self.process
         self.process = process
@@ -228,105 +257,141 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def world_soon(self, callback: Callable[..., object], *args: Any) -> SimHandle:
         """``call_soon`` of the world, whoever runs."""
-        handle = SimHandle(self._now, callback, args, None, self.world)
+        handle = SimHandle(self.now, callback, args, None, self.world)
         self._ready.append(handle)
         return handle
 
     def world_at(self, when: float, callback: Callable[..., object], *args: Any) -> SimHandle:
         """``call_at`` of the world, whoever runs."""
-        handle = SimHandle(when, callback, args, None, self.world)
-        self._count += 1
-        heappush(self._timers, (when, self._count, handle))
-        return handle
+        return self._add_timer(SimHandle(when, callback, args, None, self.world))
 
     def block(self, seconds: float) -> None:
         """The code that runs takes so long. A worker's thread lets its loop go on; the loop's own only other machines.
 
-        Returns early when the process dies meanwhile.
+        Returns early when the process dies meanwhile. In the world itself time just passes.
         """
         if self.strand is not None:
             self.strand.sleep(seconds)
             return
         process = self.process
-        until = self._now + seconds
-        process.blocked = process is not self.world
-        self.process = self.world
-        held: list[SimHandle] = []
-        late: list[SimHandle] = []
-        # Tasks of the world step while this one stands still.
+        if process is self.world:
+            self.now += seconds
+            return
+        hand = self._crew.current
+        timer = self.world_at(self.now + seconds, self._crew.hand_to, hand)
+
+        def unblock() -> None:
+            timer.cancel()
+            self._ready.appendleft(SimHandle(self.now, self._crew.hand_to, (hand,), None, self.world))
+            process.unblock = lambda: None
+
+        process.blocked = True
+        process.unblock = unblock
+        self._waiting.append(process)
+        # Other tasks step while this one stands still.
         task = asyncio.current_task(self)
         if task is not None:
             asyncio.tasks._leave_task(self, task)
-        while process.alive and self._step_of_the_world(until, held, late):
-            pass
-        if process.alive:
-            self._now = until
+        self.process = self.world
+        self._crew.sleep()
+        self.process = process
         if task is not None:
             asyncio.tasks._enter_task(self, task)
-        self.process = process
+        self._waiting.remove(process)
         process.blocked = False
+        process.unblock = lambda: None
         # A loop finishes its turn; then uvloop looks at its timers before its sockets, which is the harder order.
-        self._ready.extend(held + late)
+        self._ready.extend(process.held + process.late)
         for callback in process.backlog:
             self.world_soon(callback)
-        process.backlog.clear()
+        process.held, process.late, process.backlog = [], [], []
 
-    def _step_of_the_world(self, until: float, held: list[SimHandle], late: list[SimHandle]) -> bool:
-        """Run the next call of the world; those of servers are collected. False when nothing is due by ``until``."""
-        if self._ready:
-            handle = self._ready.popleft()
-            if handle.process is self.world:
-                self._run(handle)
-            else:
-                held.append(handle)
+    def run_until(self, deadline: float, stop: Callable[[], bool] = lambda: False) -> None:
+        """Run until second ``deadline``, or until ``stop()`` holds between two calls; then whoever waits goes on first.
+
+        ``stop`` is asked by the world, whoever ran last.
+        """
+        asyncio.events._set_running_loop(self)
+        self._deadline = deadline
+        self._stop = stop
+        try:
+            self._drive()
+        finally:
+            asyncio.events._set_running_loop(None)
+            self._stop = lambda: False
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Nothing runs any more: unwind whoever waits within a call, and end all threads."""
+        self._deadline = self.now
+        self._stop = lambda: True
+        while self._waiting:
+            process = self._waiting[0]
+            process.alive = False
+            process.unblock()
+            self._run(self._ready.popleft())
+        self._crew.close()
+
+    def _drive(self) -> None:
+        """The loop, in whatever thread."""
+        asyncio.events._set_running_loop(self)
+        ready = self._ready
+        crew = self._crew
+        while not crew.closing:
+            if self._is_over() and crew.go_home():
+                return
+            if ready:
+                for _ in range(len(ready)):
+                    # A call that waited has let others run.
+                    if ready:
+                        self._run(ready.popleft())
+                    if self._must_stop():
+                        break
+                self.now += self.turn_cost
+            elif self._timers:
+                self.now = max(self.now, self._timers[0][0])
+            self._collect_due()
+
+    def _is_over(self) -> bool:
+        """Whether the run has reached its end."""
+        if self._must_stop():
             return True
-        if self._timers and self._timers[0][0] <= until:
-            when, _, handle = heappop(self._timers)
-            self._now = max(self._now, when)
-            (self._ready if handle.process is self.world else late).append(handle)
+        if self._ready:
+            return self.now > self._deadline
+        if not self._timers or self._timers[0][0] > self._deadline:
+            self.now = max(self.now, self._deadline)
             return True
         return False
 
-    def run_until(self, deadline: float, stop: Callable[[], bool] = lambda: False) -> None:
-        """Run until second ``deadline``, or until ``stop()`` holds between two calls."""
-        asyncio.events._set_running_loop(self)
+    def _must_stop(self) -> bool:
         try:
-            while not stop():
-                ready = self._ready
-                if not ready:
-                    timers = self._timers
-                    if not timers or timers[0][0] > deadline:
-                        self._now = max(self._now, deadline)
-                        return
-                    self._now = max(self._now, timers[0][0])
-                elif self._now > deadline:
-                    return
-                else:
-                    for _ in range(len(ready)):
-                        # A call that blocked has let others run.
-                        if ready:
-                            self._run(ready.popleft())
-                        if stop():
-                            return
-                    self._now += self.turn_cost
-                self._collect_due()
-        finally:
-            asyncio.events._set_running_loop(None)
+            return self._stop()
+        except BaseException as error:
+            # It belongs to the caller of run_until, in the first thread.
+            self._error = error
+            self._stop = lambda: True
+            return True
 
     def _collect_due(self) -> None:
         """Make ready what is due: first what came from outside, as a loop looks at its sockets before its timers."""
         timers = self._timers
-        now = self._now
+        now = self.now
         own: list[SimHandle] = []
         while timers and timers[0][0] <= now:
             handle = heappop(timers)[2]
             if handle.callback is not None:
-                (self._ready if handle.process is self.world else own).append(handle)
+                process = handle.process
+                (self._ready if process is self.world else process.late if process.blocked else own).append(handle)
         self._ready += own
 
     def _run(self, handle: SimHandle) -> None:
         callback = handle.callback
         if callback is None:
+            return
+        if handle.process.blocked:
+            handle.process.held.append(handle)
             return
         if handle.context is not None:
             self.run_as(handle.process, handle.context.run, callback, *handle.args)

@@ -1,4 +1,8 @@
-"""Streams between simulated processes: delays, pieces of every size, full windows, cuts, silence.
+"""Streams between simulated machines: delays, pieces of every size, full windows, cuts, silence, partitions.
+
+Each pair of machines has a link in either direction. What is sent into a blocked one is sent again until it is open, as
+TCP does: it arrives late, and nothing is lost that its sender did not give up. While acknowledgements are blocked one
+window can be sent. Connections are made only where both directions are open. Names are resolved at each connect.
 
 A transport behaves as asyncio's and, where they differ, as the stricter of asyncio and uvloop: writing to one whose
 ``connection_lost`` was called raises. Bytes of one direction arrive in order. What was sent before a process died still
@@ -9,18 +13,25 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Callable
 from typing import Any, Final, cast
 from zlib import crc32
 
-from zabra.sim.loop import Process, SimLoop
+from zabra.sim.loop import Process, SimFuture, SimLoop
 
 #: Bytes sent and not read by the other side: what the kernels of both sides hold.
 WINDOW: Final = 1 << 16
 _HIGH: Final = 1 << 16
 _LOW: Final = 1 << 14
-#: A connect to a machine that does not answer fails after so many seconds.
+#: A connect to a machine that is switched off fails after so many seconds.
 _CONNECT_TIMEOUT: Final = 3.0
+#: When a connect into a blocked link is tried again, in seconds after the first time, and when it fails.
+_TRIES: Final = (1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
+_GIVE_UP: Final = 127.0
+#: What was sent into a blocked link arrives at most so many seconds after it is open.
+_AGAIN_MAX: Final = 3.0
+_ANYWHERE: Final = (None, "", "0.0.0.0", "::")
 
 
 class SimTransport(asyncio.Transport):
@@ -30,6 +41,8 @@ class SimTransport(asyncio.Transport):
         super().__init__({"sockname": local, "peername": remote})
         self.peer: SimTransport
         self.process = process
+        #: Its machine: clients of the world have one each.
+        self.machine = local[0]
         self._network = network
         self._loop = network.loop
         # Until the connection is made nobody is told of anything.
@@ -142,8 +155,21 @@ class SimTransport(asyncio.Transport):
 
     def _send(self, receive: Callable[..., None], *args: Any) -> None:
         if not self.silenced:
-            self._last_arrival = max(self._last_arrival, self._network.arrival())
-            self._loop.world_at(self._last_arrival, receive, *args)
+            link = self._network.link_of(self)
+            if link is not None and link.blocked:
+                link.held.append((self, receive, args))
+            else:
+                self.deliver_at(self._network.arrival(link), receive, args)
+
+    def deliver_at(self, when: float, receive: Callable[..., None], args: tuple[Any, ...]) -> None:
+        """What was sent arrives, behind all that was sent before."""
+        self._last_arrival = max(self._last_arrival, when)
+        self._loop.world_at(self._last_arrival, receive, *args)
+
+    def taken(self, size: int) -> None:
+        """The other side has read so much."""
+        self._in_flight -= size
+        self._pump()
 
     def _lose(self, error: Exception | None) -> None:
         if self._started and not self.lost:
@@ -203,10 +229,9 @@ class SimTransport(asyncio.Transport):
             size = self._network.piece(len(inbox))
             chunk = bytes(inbox[:size])
             del inbox[:size]
-            self.peer._in_flight -= size
             self._loop.trace.add("data", self._network.name_of(self), size, crc32(chunk))
             self._loop.run_as(self.process, self._protocol.data_received, chunk)
-            self.peer._pump()
+            self._network.acknowledge(self, size)
             if inbox or self._eof:
                 self._deliver_soon()
         elif self._eof:
@@ -240,8 +265,28 @@ class SimServer:
 
     def close(self) -> None:
         """Refuse from now on."""
-        if self._network.listeners.get(self._port) is self:
-            del self._network.listeners[self._port]
+        if self._network.listeners.get(self.getsockname()) is self:
+            del self._network.listeners[self.getsockname()]
+
+    async def wait_closed(self) -> None:
+        """It is."""
+
+
+class Link:
+    """One direction between two machines."""
+
+    def __init__(self) -> None:
+        #: Nothing gets through.
+        self.blocked = False
+        #: A firewall refuses connects.
+        self.refuses = False
+        #: Seconds that everything takes longer.
+        self.lag = 0.0
+        #: Virtual second at which it was blocked.
+        self.since = 0.0
+        #: What was sent meanwhile, in order, and what the others' senders were not told that it was read.
+        self.held: list[tuple[SimTransport, Callable[..., None], tuple[Any, ...]]] = []
+        self.unacknowledged: list[tuple[SimTransport, int]] = []
 
 
 class Network:
@@ -250,24 +295,32 @@ class Network:
     def __init__(self, loop: SimLoop, rng: random.Random, *, delay: float = 1e-4, chop: float = 0.1) -> None:
         """``delay``: usual seconds of one way; ``chop``: how often bytes come in other pieces than they were sent."""
         self.loop = loop
-        self.listeners: dict[int, SimServer] = {}
+        #: By machine and port. What the world itself listens on is found under every address.
+        self.listeners: dict[tuple[str, int], SimServer] = {}
         #: Open ends in order of making.
         self.ends: dict[SimTransport, None] = {}
         self.delay = delay
         self.chop = chop
         #: Nothing arrives before this second.
         self.stalled_until = 0.0
+        #: Addresses by name; None: the name is not known now. What is not here is an address.
+        self.names: dict[str, str | None] = {}
+        self._links: dict[tuple[str, str], Link] = {}
         self._rng = rng
         self._ports = 40000
         loop.network = self
 
-    def arrival(self) -> float:
+    # -- the weather
+
+    def arrival(self, link: Link | None = None) -> float:
         """When something sent now may arrive."""
         rng = self._rng
         delay = self.delay * (0.5 + rng.random())
         if rng.random() < 0.02:
             delay *= 20
-        return max(self.loop.time() + delay, self.stalled_until)
+        if link is not None:
+            delay += link.lag * (0.5 + rng.random())
+        return max(self.loop.now + delay, self.stalled_until)
 
     def piece(self, size: int) -> int:
         """How many of ``size`` bytes go together."""
@@ -275,54 +328,154 @@ class Network:
             return 1 + self._rng.randrange(size)
         return size
 
+    def link(self, source: str, target: str) -> Link:
+        """The link from one machine to another."""
+        return self._links.setdefault((source, target), Link())
+
+    def link_of(self, end: SimTransport) -> Link | None:
+        """The link that this end sends into; None: nothing is special about it."""
+        return self._links.get((end.machine, end.peer.machine)) if self._links else None
+
+    def block(self, source: str, target: str) -> None:
+        """Nothing gets from ``source`` to ``target``, until :meth:`unblock`."""
+        link = self.link(source, target)
+        if not link.blocked:
+            link.blocked = True
+            link.since = self.loop.now
+
+    def unblock(self, source: str, target: str) -> None:
+        """The link is open; what was sent meanwhile arrives soon."""
+        link = self.link(source, target)
+        link.blocked = False
+        late: dict[SimTransport, float] = {}
+        held, link.held = link.held, []
+        for end, receive, args in held:
+            if end not in late:
+                patience = min(self.loop.now - link.since, _AGAIN_MAX)
+                late[end] = self.arrival(link) + patience * self._rng.random()
+            end.deliver_at(late[end], receive, args)
+        unacknowledged, link.unacknowledged = link.unacknowledged, []
+        for end, size in unacknowledged:
+            end.taken(size)
+
+    def heal(self) -> None:
+        """Everything is as usual from now on."""
+        self.stalled_until = 0.0
+        for pair, link in list(self._links.items()):
+            link.lag = 0.0
+            link.refuses = False
+            if link.blocked:
+                self.unblock(*pair)
+
+    def is_open(self, source: str, target: str) -> bool:
+        """Whether anything gets from one machine to the other."""
+        link = self._links.get((source, target))
+        return link is None or not link.blocked
+
+    def acknowledge(self, end: SimTransport, size: int) -> None:
+        """``end`` has read so much; the other side may send as much again, once it hears of it."""
+        link = self.link_of(end)
+        if link is not None and link.blocked:
+            link.unacknowledged.append((end.peer, size))
+        else:
+            end.peer.taken(size)
+
+    def resolve(self, host: str) -> str:
+        """The address of a name now. Raises OSError."""
+        address = self.names.get(host, host)
+        if address is None:
+            raise socket.gaierror(socket.EAI_NONAME, f"{host}: name or service not known")
+        return address
+
     def name_of(self, end: SimTransport) -> str:
         """Who reads there, of whom."""
         local, remote = end.get_extra_info("sockname"), end.get_extra_info("peername")
         return f"{remote[0]}:{remote[1]}>{local[0]}:{local[1]}"
 
-    def listen(self, process: Process, factory: Callable[[], asyncio.Protocol], port: int) -> SimServer:
-        """Accept connections to ``port``. Raises OSError when it is taken."""
+    # -- connections
+
+    def listen(
+        self, process: Process, factory: Callable[[], asyncio.Protocol], host: str | None, port: int
+    ) -> SimServer:
+        """Accept connections to ``port``. Raises OSError when it is taken, or ``host`` is another machine."""
         port = port or 2181
-        other = self.listeners.get(port)
+        if host not in _ANYWHERE and process is not self.loop.world and self.resolve(cast(str, host)) != process.name:
+            raise OSError(99, f"cannot assign requested address {host}")
+        other = self.listeners.get((process.name, port))
         if other is not None and other.process.alive:
             raise OSError(98, "address already in use")
-        server = self.listeners[port] = SimServer(self, process, factory, port)
+        server = self.listeners[process.name, port] = SimServer(self, process, factory, port)
         return server
 
     async def connect(
-        self, process: Process, factory: Callable[[], asyncio.Protocol], host: str, port: int
+        self,
+        process: Process,
+        factory: Callable[[], asyncio.Protocol],
+        host: str,
+        port: int,
+        local: tuple[str, int] | None = None,
     ) -> tuple[SimTransport, asyncio.Protocol]:
-        """Connect as ``host``'s client; ``host`` is the address that the server will see. Raises OSError."""
+        """Connect to ``host``, from the machine of ``process`` or from ``local``. Raises OSError."""
         loop = self.loop
         answer: asyncio.Future[SimTransport] = loop.create_future()
         self._ports += 1
-        loop.world_at(self.arrival(), self._accept, process, (host, self._ports), port, answer)
+        target = (self.resolve(host), port)
+        source = (local[0] if local is not None else process.name, self._ports)
+        loop.world_at(self.arrival(), self._try, process, source, target, answer, 0, loop.now)
         transport = await answer
         protocol = factory()
         transport.start(protocol)
         return transport, protocol
 
-    def _accept(
-        self, process: Process, address: tuple[str, int], port: int, answer: asyncio.Future[SimTransport]
+    def _try(
+        self,
+        process: Process,
+        source: tuple[str, int],
+        target: tuple[str, int],
+        answer: asyncio.Future[SimTransport],
+        tried: int,
+        began: float,
     ) -> None:
-        server = self.listeners.get(port)
-        loop = self.loop
-        if server is None or not server.process.alive:
-            if server is not None and not server.process.answers:
-                error: OSError = TimeoutError(110, "connection timed out")
-                loop.world_at(loop.time() + _CONNECT_TIMEOUT, _fail, answer, error)
-            else:
-                loop.world_at(self.arrival(), _fail, answer, ConnectionRefusedError(111, "connection refused"))
+        """Both directions must be open for a moment."""
+        if answer.done():
             return
-        here = SimTransport(self, server.process, server.getsockname(), address)
-        there = SimTransport(self, process, address, server.getsockname())
+        loop = self.loop
+        if self.is_open(source[0], target[0]) and self.is_open(target[0], source[0]):
+            self._accept(process, source, target, answer)
+        elif tried < len(_TRIES):
+            when = max(began + _TRIES[tried], loop.now)
+            loop.world_at(when, self._try, process, source, target, answer, tried + 1, began)
+        else:
+            self._fail_at(began + _GIVE_UP, answer, TimeoutError(110, "connection timed out"))
+
+    def _accept(
+        self,
+        process: Process,
+        source: tuple[str, int],
+        target: tuple[str, int],
+        answer: asyncio.Future[SimTransport],
+    ) -> None:
+        loop = self.loop
+        server = self.listeners.get(target) or self.listeners.get((loop.world.name, target[1]))
+        link = self._links.get((source[0], target[0]))
+        if server is None or not server.process.alive or (link is not None and link.refuses):
+            if server is not None and not server.process.answers:
+                self._fail_at(loop.now + _CONNECT_TIMEOUT, answer, TimeoutError(110, "connection timed out"))
+            else:
+                self._fail_at(self.arrival(), answer, ConnectionRefusedError(111, "connection refused"))
+            return
+        here = SimTransport(self, server.process, target, source)
+        there = SimTransport(self, process, source, target)
         here.peer, there.peer = there, here
-        loop.world_at(self.arrival(), _succeed, answer, there)
+        loop.world_at(self.arrival(), _succeed, loop, answer, there)
 
         def begin() -> None:
             here.start(server.factory())
 
         loop.run_as(server.process, begin)
+
+    def _fail_at(self, when: float, answer: asyncio.Future[SimTransport], error: OSError) -> None:
+        self.loop.world_at(when, _fail, self.loop, answer, error)
 
     def process_died(self, process: Process, *, silent: bool) -> None:
         """Close what the process had open; ``silent``: the whole machine is gone."""
@@ -342,13 +495,24 @@ class Network:
             end.silenced = True
 
 
-def _fail(answer: asyncio.Future[SimTransport], error: OSError) -> None:
+def _fail(loop: SimLoop, answer: asyncio.Future[SimTransport], error: OSError) -> None:
     if not answer.done():
-        answer.set_exception(error)
+        loop.run_as(cast(SimFuture, answer).process, answer.set_exception, error)
 
 
-def _succeed(answer: asyncio.Future[SimTransport], transport: SimTransport) -> None:
-    if not answer.done():
-        answer.set_result(transport)
+def _succeed(loop: SimLoop, answer: asyncio.Future[SimTransport], transport: SimTransport) -> None:
+    """Whoever has dialled may be dead or have given up."""
+    process = transport.process
+    if not process.alive:
+        transport.die(silent=not process.answers)
+    elif answer.done():
+        loop.run_as(process, transport.abort)
     else:
+        loop.run_as(process, _hand_over, answer, transport)
+
+
+def _hand_over(answer: asyncio.Future[SimTransport], transport: SimTransport) -> None:
+    if answer.done():
         transport.abort()
+    else:
+        answer.set_result(transport)

@@ -31,13 +31,13 @@ class Noise(asyncio.Protocol):
         self._loop.call_later(self._patience, stream.close)
 
 
-def make_noise(loop: SimLoop, rng: random.Random) -> None:
+def make_noise(loop: SimLoop, rng: random.Random, server: str, port: int = 2181) -> None:
     """Connect once and say something that no client would."""
     noise = Noise(loop, _draw(rng), rng.random() * 5)
 
     async def connect() -> None:
         try:
-            await loop.create_connection(lambda: noise, ADDRESS, 2181)
+            await loop.create_connection(lambda: noise, server, port, local_addr=(ADDRESS, 0))
         except OSError as error:
             loop.trace.add("noise", type(error).__name__)
 

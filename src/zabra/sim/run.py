@@ -91,7 +91,7 @@ class Run:
         self.host = Host("10.0.0.1", self.loop, self.network, f"host {seed}", settings)
         self.oracle = Oracle(
             LogTap(self.host.disk, f"{settings.data_log_dir}/version-2"),
-            self.loop.time,
+            lambda: self.loop.now,
             enforce_quota=settings.enforce_quota,
         )
         self.faults = Faults(
@@ -151,7 +151,7 @@ class Run:
         self._checked(check)
 
     def _boot_later(self) -> None:
-        self.loop.world_at(self.loop.time() + self.rng.choice((0.001, 0.1, 1.0, 4.0)) * self.rng.random(), self._boot)
+        self.loop.world_at(self.loop.now + self.rng.choice((0.001, 0.1, 1.0, 4.0)) * self.rng.random(), self._boot)
 
     def _boot(self) -> None:
         if not self.host.running:
@@ -223,6 +223,7 @@ class Run:
         finally:
             self.host.kill(power=True)
             self.loop.world.die()
+            self.loop.close()
             vars(snapshots)["NODES_PER_TURN"] = nodes_per_turn
             if gc_was_on:
                 gc.enable()
@@ -230,7 +231,7 @@ class Run:
             gc.unfreeze()
         if outcome.failure is None and loop.errors:
             outcome.failure = loop.errors[0]
-        outcome.seconds = loop.time()
+        outcome.seconds = loop.now
         outcome.writes = self.oracle.acked_writes
         outcome.reads = self.oracle.reads
         outcome.boots = self.host.boots
@@ -238,7 +239,7 @@ class Run:
         return outcome
 
     def _run_for(self, seconds: float) -> None:
-        self.loop.run_until(self.loop.time() + seconds, self._failed)
+        self.loop.run_until(self.loop.now + seconds, self._failed)
 
     def _failed(self) -> bool:
         return self.outcome.failure is not None or bool(self.loop.errors)

@@ -137,7 +137,7 @@ class SimWorker:
         while self._jobs and self._process.alive:
             if self._timer is not None:
                 self._timer.cancel()
-                self._loop.block(max(self._timer.when() - self._loop.time(), 0))
+                self._loop.block(max(self._timer.time - self._loop.now, 0))
                 self._process.check()
             self._step()
         if self._timer is not None:

@@ -48,9 +48,9 @@ class World:
         self.dials = []
         connect = self.network.connect
 
-        def note(process, factory, host, port):
+        def note(process, factory, host, port, local):
             self.dials.append((host, port))
-            return connect(process, factory, host, port)
+            return connect(process, factory, host, port, local)
 
         self.network.connect = note
 
@@ -105,6 +105,11 @@ class World:
             raw.transport.write(data)
         self.pass_time(seconds)
         return raw
+
+
+def ports(world):
+    """Where somebody listens."""
+    return sorted(port for _, port in world.network.listeners)
 
 
 @pytest.fixture
@@ -190,7 +195,7 @@ def test_all_addresses_are_told_with_the_switch(world):
     two = world.mesh(2, config, multi_address=True)
     world.do(lambda: two.connect(1), 1)
     assert ends[0].data == encode_introduction(2, [("a", 3002), ("b", 3102)], multi_address=True)
-    assert sorted(world.network.listeners) == [3001, 3002, 3102]
+    assert ports(world) == [3001, 3002, 3102]
 
 
 def test_only_the_newest_message_waits_for_a_connection(world):
@@ -345,10 +350,10 @@ def test_an_address_that_does_not_answer_is_given_up(world, caplog):
     two = world.mesh(2, config, connect_timeout_s=1.5)
     connect = world.network.connect
 
-    async def never(process, factory, host, port):
+    async def never(process, factory, host, port, local):
         if port == 3900:
             await asyncio.sleep(1e9)
-        return await connect(process, factory, host, port)
+        return await connect(process, factory, host, port, local)
 
     world.network.connect = never
     world.listen(3001)
@@ -369,7 +374,7 @@ def stall(world, ports):
     """Dials to these ports are never answered."""
     connect = world.network.connect
 
-    async def never(process, factory, host, port):
+    async def never(process, factory, host, port, local):
         world.dials.append((host, port))
         await asyncio.sleep(1e9)
 
@@ -550,10 +555,10 @@ def test_a_new_own_address_is_bound_and_the_old_one_left(world):
     two = world.mesh(2, members(1, 2))
     world.do(lambda: two.set_configs(parse_config("server.1=h1:2000:3001\nserver.2=h2:2000:3777")))
     world.do(two.listen)
-    assert sorted(world.network.listeners) == [3777]
+    assert ports(world) == [3777]
     world.do(lambda: two.set_configs(members(1, 3)))
     world.do(two.listen)
-    assert sorted(world.network.listeners) == [3777], "who is removed goes on listening"
+    assert ports(world) == [3777], "who is removed goes on listening"
 
 
 def test_a_taken_port_is_tried_again(world, caplog):
@@ -567,7 +572,7 @@ def test_a_taken_port_is_tried_again(world, caplog):
 
 def test_a_port_that_becomes_free_is_bound(world):
     world.listen(3002)
-    world.loop.world_at(5.5, lambda: world.network.listeners.pop(3002))
+    world.loop.world_at(5.5, lambda: world.network.listeners.pop(("world", 3002)))
     world.mesh(2, members(1, 2), bind_tries=0)
     assert 6.0 <= world.loop.time() < 6.1
 
@@ -576,7 +581,7 @@ def test_one_of_several_addresses_is_enough(world, caplog):
     world.listen(3002)
     config = parse_config("server.1=h1:2000:3001\nserver.2=a:2000:3002|b:2000:3102", multi_address=True)
     world.mesh(2, config, multi_address=True)
-    assert 3102 in world.network.listeners
+    assert 3102 in ports(world)
     assert "a:3002" in caplog.text
 
 
@@ -599,7 +604,7 @@ def test_a_closed_mesh_is_silent(world):
     world.do(lambda: two.send(1, b"x"), 1)
     world.do(two.close, 1)
     assert one.connected() == []
-    assert sorted(world.network.listeners) == [3001]
+    assert ports(world) == [3001]
     world.do(lambda: two.send(1, b"y"), 1)
     assert world.got[1] == [(2, b"x")]
     assert len(world.network.ends) == 0
@@ -619,7 +624,7 @@ def test_nothing_is_received_after_closing(world):
 
 def test_a_connection_that_is_accepted_while_closing_is_dropped(world):
     two = world.mesh(2, members(1, 2), introduction_timeout_s=1)
-    accept = world.network.listeners[3002].factory
+    accept = world.network.listeners["world", 3002].factory
     world.do(two.close)
     world.do(lambda: world.loop.create_server(accept, None, 3003))
     assert world.dial(3003, seconds=0.5).lost
