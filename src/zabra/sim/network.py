@@ -399,7 +399,7 @@ class Network:
     ) -> SimServer:
         """Accept connections to ``port``. Raises OSError when it is taken, or ``host`` is another machine."""
         port = port or 2181
-        if host not in _ANYWHERE and process is not self.loop.world and self.resolve(cast(str, host)) != process.name:
+        if host not in _ANYWHERE and process is not self.loop.world and self.resolve(host) != process.name:
             raise OSError(99, f"cannot assign requested address {host}")
         other = self.listeners.get((process.name, port))
         if other is not None and other.process.alive:
