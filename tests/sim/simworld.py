@@ -9,9 +9,10 @@ from zabra.sim.checkers import check_tree
 from zabra.sim.client import SimClient
 from zabra.sim.faults import Faults
 from zabra.sim.host import Host
+from zabra.sim.logtap import LogTap
 from zabra.sim.loop import new_loop
 from zabra.sim.network import Network
-from zabra.sim.oracle import LogTap, Oracle
+from zabra.sim.oracle import Oracle
 from zabra.sim.trace import Trace
 
 

@@ -57,6 +57,8 @@ class Call:
     session_id: int = 0
     identities: tuple[Identity, ...] = ()
     sent_at: float = 0.0
+    #: The newest zxid that any client had been told of.
+    acked_before: int = -1
     # Filled in by the reply, None while there is none; for good if the connection is lost first.
     err: int | None = None
     zxid: int = -1

@@ -12,9 +12,9 @@ from typing import Final, cast
 from zabra.consts import Op, Xid
 from zabra.errors import Code
 from zabra.sim.calls import WRITES, Call
+from zabra.sim.judge import Judge
 from zabra.sim.loop import SimHandle, SimLoop
 from zabra.sim.network import SimTransport
-from zabra.sim.oracle import Oracle
 from zabra.sim.violation import Violation
 from zabra.sim.watchbook import ONE_SHOT, PERSISTENT, RECURSIVE, WatchBook
 from zabra.wire.frames import FrameBuffer
@@ -44,7 +44,7 @@ class SimClient(asyncio.Protocol):
         name: str,
         loop: SimLoop,
         rng: random.Random,
-        oracle: Oracle,
+        oracle: Judge,
         fail: Callable[[str], None],
         *,
         timeout_ms: int,
@@ -188,6 +188,7 @@ class SimClient(asyncio.Protocol):
         call.session_id = self.session_id
         call.identities = self._identities
         call.sent_at = self._sent_at = self._loop.now
+        call.acked_before = self._oracle.acked
         if call.op in WRITES:
             self._oracle.calls[self.session_id, xid] = call
         self.pending.append(call)

@@ -156,6 +156,7 @@ class SimFile:
         try:
             self._call("sync")
         except OSError:
+            machine.rewrites += 1
             inode.resolve(machine.rng, taken)
             raise
         self._disk.wait(machine.sync_seconds())
@@ -164,6 +165,7 @@ class SimFile:
         if gone:
             kept = [(a, i) for a, i in zip(taken, images, strict=True) if any(a is b for b in inode.dirty)]
             taken, images = [a for a, _ in kept], [i for _, i in kept]
+        machine.rewrites += length < len(inode.durable)
         inode.settle(taken, images, max(length, len(inode.durable)) if gone else length)
 
     def size(self) -> int:
@@ -174,6 +176,7 @@ class SimFile:
         """Cut or extend with zeros."""
         assert self._writable, f"{self._path} is open for reading"
         self._call("truncate", size)
+        self._disk.machine.rewrites += size < len(self._inode.data)
         self._inode.truncate(size)
 
     def close(self) -> None:
@@ -190,7 +193,9 @@ class MachineDisk:
         self.names: dict[str, Inode] = {}
         self.folders: dict[str, None] = {"/": None}
         #: The names that a power cut leaves for sure, and what was done to the names since, by folder, in order.
-        self._durable_names: dict[str, Inode] = {}
+        self.durable_names: dict[str, Inode] = {}
+        #: How often anything but an addition was made to files or names.
+        self.rewrites = 0
         self._undone: dict[str, list[tuple[tuple[str, Inode | None], ...]]] = {}
         #: Asked before every call with its name, path and size; may raise OSError or kill.
         self.plan: Callable[[str, str, int], None] = lambda name, path, size: None
@@ -207,6 +212,7 @@ class MachineDisk:
         for path, inode in changes:
             if inode is None:
                 del self.names[path]
+                self.rewrites += 1
             else:
                 self.names[path] = inode
         self._undone.setdefault(_folder_of(changes[0][0]), []).append(changes)
@@ -219,12 +225,14 @@ class MachineDisk:
     def _keep(self, changes: tuple[tuple[str, Inode | None], ...]) -> None:
         for path, inode in changes:
             if inode is None:
-                self._durable_names.pop(path, None)
+                self.durable_names.pop(path, None)
+                self.rewrites += 1
             else:
-                self._durable_names[path] = inode
+                self.durable_names[path] = inode
 
     def lose_power(self) -> None:
         """Names first, then each file that still has one."""
+        self.rewrites += 1
         rng = self.rng
         for undone in self._undone.values():
             chance = rng.choice((0.0, 0.5, 1.0))
@@ -235,7 +243,7 @@ class MachineDisk:
                 elif not any_of_them:
                     break
         self._undone.clear()
-        self.names = dict(sorted(self._durable_names.items()))
+        self.names = dict(sorted(self.durable_names.items()))
         for inode in self.names.values():
             inode.lose_power(rng)
 

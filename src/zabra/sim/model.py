@@ -170,6 +170,10 @@ class Model:
         """Session id -> timeout as of ``zxid``."""
         return self._session_history.at(zxid) or {}
 
+    def digest_at(self, zxid: int) -> int:
+        """The tree digest as of ``zxid``."""
+        return self._digest_history.at(zxid) or 0
+
     def nodes_at(self, zxid: int) -> list[tuple[bytes, ModelNode]]:
         """Every node as of ``zxid``."""
         found = [(path, history.at(zxid)) for path, history in self._node_history.items()]

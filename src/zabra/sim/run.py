@@ -15,9 +15,10 @@ from zabra.sim.checkers import check_bounds, check_idle, check_quotas, check_sna
 from zabra.sim.client import SimClient
 from zabra.sim.faults import Faults
 from zabra.sim.host import Host
+from zabra.sim.logtap import LogTap
 from zabra.sim.loop import new_loop
 from zabra.sim.network import Network
-from zabra.sim.oracle import LogTap, Oracle
+from zabra.sim.oracle import Oracle
 from zabra.sim.trace import Trace
 from zabra.sim.violation import Violation
 from zabra.sim.workload import CREDENTIALS, Workload, digest_identity
