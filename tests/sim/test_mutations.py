@@ -246,7 +246,7 @@ MUTATIONS = [
     (lose_the_last_entry_of_a_start, range(1, 21)),
     (write_a_fuzzy_snapshot, range(1, 41)),
     (sweep_too_early, range(1, 11)),
-    (build_on_entries_that_are_not_synced, range(120, 130)),
+    (build_on_entries_that_are_not_synced, range(20, 30)),
 ]
 
 

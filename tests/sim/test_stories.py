@@ -69,7 +69,7 @@ def test_a_dead_clients_ephemerals_go_with_its_session_and_watchers_hear_of_it(w
 def test_a_full_disk_stops_the_server_and_nothing_unlogged_was_acknowledged(world):
     world = world()
     client = world.client(timeout_ms=10_000)
-    world.faults._full_until = world.loop.time() + 1
+    world.faults.disk.fill(1.0)
     calls = [put(b"/", b"%d" % number) for number in range(20)]
     for call in calls:
         if client.up:

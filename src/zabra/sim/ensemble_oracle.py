@@ -133,7 +133,9 @@ class EnsembleOracle(Judge):
                 zxid = zxid_of(payload)
                 known = self._payloads.setdefault(zxid, payload)
                 if known != payload:
-                    raise Violation(f"two different entries 0x{zxid:x}, one of them on the disk of server {machine.sid}")
+                    raise Violation(
+                        f"two different entries 0x{zxid:x}, one of them on the disk of server {machine.sid}"
+                    )
 
     def _established(self, machine: Watched, epoch: int) -> None:
         """``machine`` leads and serves: what it has is committed."""

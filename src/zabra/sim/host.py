@@ -25,14 +25,26 @@ _BOOT: Final = 17.0
 class Host:
     """Boots and kills one server."""
 
-    def __init__(self, name: str, loop: SimLoop, network: Network, seed: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        name: str,
+        loop: SimLoop,
+        network: Network,
+        seed: str,
+        settings: Settings,
+        *,
+        address: str = "",
+        clock_rate: float = 1.0,
+    ) -> None:
+        """``address``: where it is in the network; without one ``name`` is it."""
         self.name = name
+        self.address = address or name
         self.loop = loop
         self.network = network
         self.settings = settings
-        self.clock = SimClock(loop)
+        self.clock = SimClock(loop, clock_rate)
         self.disk = MachineDisk(loop, random.Random(f"{seed}:disk"))
-        self.process = Process(name)
+        self.process = Process(self.address)
         self.process.alive = False
         #: The running server; its last one while none runs.
         self.server: Server | None = None
@@ -67,15 +79,19 @@ class Host:
             self._has_power = True
             self.process.answers = True
             self.clock.booted_at = loop.now - _BOOT * self.boots
-        process = self.process = Process(self.name)
+        process = self.process = Process(self.address, self.clock.rate)
         loop.trace.add("boot", self.name, self.boots)
 
         def begin() -> None:
-            server = self.server = Server(self.settings, self._runtime(process), name=self.name)
+            server = self.server = Server(self.boot_settings(), self._runtime(process), name=self.name)
             self._task = loop.create_task(self._serve(server), name=f"{self.name}: start")
             server.stopped.add_done_callback(self._stopped)
 
         loop.world_soon(begin).process = process
+
+    def boot_settings(self) -> Settings:
+        """What the server of this start obeys."""
+        return self.settings
 
     def _runtime(self, process: Process) -> Runtime:
         disk = ProcessDisk(self.disk, process)

@@ -125,18 +125,18 @@ class Run:
             self.oracle.restarted(server.tree.last_zxid)
             check_tree(server, self.oracle.model)
 
-        self.faults.disk_failed = False
+        self.faults.disk.failed = False
         self._checked(check)
 
     def _refused(self, error: BaseException) -> None:
-        if not self.faults.disk_failed:
+        if not self.faults.disk.failed:
             self.fail(f"the start was refused: {error}")
-        self.faults.disk_failed = False
+        self.faults.disk.failed = False
         self._boot_later()
 
     def _stopped(self, code: int) -> None:
         self._checked(self.oracle.catch_up)
-        if code != 0 and not self.faults.disk_failed:
+        if code != 0 and not self.faults.disk.failed:
             self.fail(f"the server stopped by itself with code {code}")
         self._boot_later()
 
