@@ -38,19 +38,9 @@ from zabra.pipeline.request import Proposal
 from zabra.pipeline.snapshots import SnapshotPolicy, Snapshotter
 from zabra.runtime.ports import Runtime, Worker
 from zabra.sessions.tracker import SessionTracker
-from zabra.storage.logwriter import LogWriter
-from zabra.storage.purge import files_to_purge, purge
-from zabra.storage.recovery import (
-    Folders,
-    Recovered,
-    lock_folder,
-    open_folders,
-    recover,
-    remove_dead_ephemerals,
-)
+from zabra.storage.database import Database
+from zabra.storage.recovery import Folders, Recovered, lock_folder, open_folders, remove_dead_ephemerals
 from zabra.storage.snapstore import SnapshotStore
-from zabra.tree.dump import Dump
-from zabra.tree.owner import OwnerRules
 from zabra.tree.tree import DataTree
 
 T = TypeVar("T")
@@ -79,7 +69,7 @@ class Server:
     # Made by the start, in this order.
     stats: ServerStats
     folders: Folders
-    tree: DataTree
+    db: Database
     hub: Hub
     sessions: SessionTracker
     throttle: ConnectionThrottle
@@ -107,6 +97,11 @@ class Server:
         self._unfrozen = 0
 
     @property
+    def tree(self) -> DataTree:
+        """The znodes."""
+        return self.db.tree
+
+    @property
     def serving(self) -> bool:
         """Whether requests are answered."""
         return self.state is State.RUNNING
@@ -120,7 +115,7 @@ class Server:
             self._open_storage()
             await self._bind_listener()
             recovered = await self._recover_data()
-            self._start_session_tracker(recovered)
+            self._start_session_tracker()
             self._wire_stages(recovered)
             self._publish_metrics()
             self._run()
@@ -162,6 +157,9 @@ class Server:
             compression=settings.snapshot_compression,
             last_zxid_section=settings.serialize_last_processed_zxid_enabled,
         )
+        self.db = Database(
+            settings, self.runtime.disk, self.folders, self._store, self.runtime.clock, self.stats.metrics
+        )
 
     async def _bind_listener(self) -> None:
         """From here on connections are accepted; they wait until the server runs."""
@@ -190,65 +188,17 @@ class Server:
         self.client_port = self._listener.port
 
     async def _recover_data(self) -> Recovered:
-        settings = self.settings
-        tree = self.tree = DataTree(
-            OwnerRules(extended=settings.extended_types_enabled, emulate_353=settings.emulate_353_ttl_nodes),
-            digest_enabled=settings.digest_enabled,
-        )
-        began = self.runtime.clock.monotonic()
-        progress = _Progress(self.runtime.clock.monotonic)
+        return await self._in_worker(self.db.load)
 
-        def load() -> Recovered:
-            return recover(
-                self.runtime.disk,
-                self.folders,
-                self._store,
-                tree,
-                lambda sessions: Dump(tree, sessions),
-                trust_empty=settings.snapshot_trust_empty,
-                db_autocreate=settings.db_autocreate,
-                digest_enabled=settings.digest_enabled,
-                on_progress=progress,
-                monotonic=self.runtime.clock.monotonic,
-            )
-
-        # Nothing that is loaded is garbage: looking for some again and again takes a fifth of the time.
-        collects = gc.isenabled()
-        gc.disable()
-        try:
-            recovered = await self._in_worker(load)
-        finally:
-            if collects:
-                gc.enable()
-        for repair in recovered.repairs:
-            _log.warning("%s", repair)
-        milliseconds = int((self.runtime.clock.monotonic() - began) * 1000)
-        metrics = self.stats.metrics
-        metrics.dbinittime.add(milliseconds)
-        metrics.startup_snap_load_time.add(int(recovered.snapshot_seconds * 1000))
-        metrics.startup_txns_load_time.add(int(recovered.log_seconds * 1000))
-        metrics.startup_txns_loaded.add(recovered.entries_replayed)
-        metrics.digest_mismatches_count.add(recovered.digest_mismatches)
-        _log.info(
-            "loaded %d znodes and %d sessions in %d ms: zxid 0x%x, %d log entries replayed",
-            tree.node_count,
-            len(recovered.sessions),
-            milliseconds,
-            tree.last_zxid,
-            recovered.entries_replayed,
-        )
-        # What is loaded stays: the collector need not look at it again.
-        gc.freeze()
-        return recovered
-
-    def _start_session_tracker(self, recovered: Recovered) -> None:
+    def _start_session_tracker(self) -> None:
         """Live sessions get their full timeout; ephemerals of all others go (``ZooKeeperServer.loadData``)."""
         now_ms = int(self.runtime.clock.monotonic() * 1000)
         settings = self.settings
-        self.sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms, recovered.sessions)
-        for session_id, timeout_ms in recovered.sessions.items():
+        logged = self.db.sessions
+        self.sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms, logged)
+        for session_id, timeout_ms in logged.items():
             self.sessions.track(session_id, timeout_ms, now_ms)
-        removed = remove_dead_ephemerals(self.tree, recovered.sessions)
+        removed = remove_dead_ephemerals(self.tree, logged)
         if removed:
             _log.warning("removed the ephemerals of %d sessions that no longer exist", removed)
 
@@ -256,16 +206,8 @@ class Server:
         settings = self.settings
         runtime = self.runtime
         tree = self.tree
-        self._writer = LogWriter(
-            runtime.disk,
-            self.folders.logs,
-            prealloc_bytes=settings.prealloc_kb * 1024,
-            force_sync=settings.force_sync,
-            size_limit_bytes=settings.txn_log_size_limit_kb * 1024 if settings.txn_log_size_limit_kb > 0 else None,
-            last_zxid=tree.last_zxid,
-        )
         persist = self._persist = Persist(
-            self._writer,
+            self.db.writer,
             self._new_worker("log"),
             self._new_worker("fill"),
             runtime.clock,
@@ -333,21 +275,17 @@ class Server:
             and not self.snapshotter.running
         ):
             self._snapshot_policy.reset()
-            self._writer.roll()
+            self.db.writer.roll()
             self.snapshotter.take_nowait()
 
     def _purge(self) -> None:
         settings = self.settings
-        disk = self.runtime.disk
 
-        def job() -> int:
-            paths = files_to_purge(
-                disk, self.folders.logs, self.folders.snapshots, max(settings.autopurge_snap_retain_count, 3)
-            )
-            purge(disk, paths, lambda path: _log.info("purged %s", path))
-            return len(paths)
+        def job() -> None:
+            keep = max(settings.autopurge_snap_retain_count, 3)
+            self.db.purge(keep, lambda path: _log.info("purged %s", path))
 
-        def done(_: int | None, error: BaseException | None) -> None:
+        def done(_: None, error: BaseException | None) -> None:
             if error is not None:
                 _log.warning("purge failed: %s", error)
             if self.state in (State.INITIAL, State.RUNNING):
@@ -395,7 +333,7 @@ class Server:
             worker.close()
         self._workers.clear()
         if self._persist is not None:
-            self._writer.close()
+            self.db.close()
         for unlock in self._locks:
             unlock()
         self._locks.clear()
@@ -419,17 +357,3 @@ class Server:
 
         self._new_worker("load").submit(job, done)
         return await future
-
-
-class _Progress:
-    """Says how far a long recovery is, every two seconds."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._next = monotonic() + 2
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        now = self._monotonic()
-        if now >= self._next:
-            self._next = now + 2
-            _log.info("loading the %s: %d of %d MiB", stage, done >> 20, total >> 20)

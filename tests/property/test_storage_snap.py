@@ -109,7 +109,7 @@ def load(content: bytes, method: str = "", chunk_size: int = 1 << 20) -> Content
     sessions: dict[int, int] = {}
     try:
         chunks = plain_chunks("/snapshot.1", method, source_of(content, chunk_size))
-        trailer = SnapshotReader("/snapshot.1", chunks).load(tree, sessions)
+        trailer = SnapshotReader("/snapshot.1", chunks, tree, sessions).load()
     except DataError as error:
         why = str(error)
     else:

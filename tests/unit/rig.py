@@ -351,7 +351,7 @@ class Rig:
         self.tree = DataTree(
             OwnerRules(extended=settings.extended_types_enabled), digest_enabled=settings.digest_enabled
         )
-        self.sessions = SessionTracker(1, settings.tick_time_ms, 1_000_000)
+        self.sessions = SessionTracker(1, settings.tick_time_ms, 1_000_000, {})
         stats = self.stats = ServerStats(Metrics())
         registry = build_registry(settings)
         rights = self.rights = Rights(registry, skip_acl=settings.skip_acl)

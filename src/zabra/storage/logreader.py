@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from zlib import adler32
 
 from zabra.errors import DataError
-from zabra.runtime.ports import Disk, File
+from zabra.runtime.ports import Disk
 from zabra.storage.logformat import (
     END_OF_ENTRY,
     ENTRY_HEAD,
@@ -48,6 +48,36 @@ class TornTail(NamedTuple):
     end: int
 
 
+class _Readable(Protocol):
+    """What is needed of a file."""
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        """Up to ``size`` bytes at ``offset``."""
+
+    def size(self) -> int:
+        """Bytes."""
+
+    def close(self) -> None:
+        """Release."""
+
+
+class _Beginning:
+    """The first bytes of a file, as if it ended there."""
+
+    def __init__(self, file: _Readable, size: int) -> None:
+        self._file = file
+        self._size = size
+
+    def pread(self, size: int, offset: int, /) -> bytes:
+        return self._file.pread(max(min(size, self._size - offset), 0), offset)
+
+    def size(self) -> int:
+        return min(self._size, self._file.size())
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class LogFile:
     """One log, read front to back once.
 
@@ -60,7 +90,7 @@ class LogFile:
         self.offset = self.end = HEADER_SIZE
         self.torn: TornTail | None = None
         self._chunk_size = chunk_size
-        self._file: File = disk.open(path)
+        self._file: _Readable = disk.open(path)
         self.size = self._file.size()
 
     def close(self) -> None:
@@ -150,6 +180,23 @@ class LogFile:
         return end
 
 
+class _LiveLog(LogFile):
+    """A log of a running server, read up to ``written`` bytes (None: all of it).
+
+    A start has cut off what crashes left, so what does not verify is damage, and the zeros at the end are not read.
+    """
+
+    def __init__(self, disk: Disk, path: str, written: int | None, chunk_size: int) -> None:
+        super().__init__(disk, path, chunk_size=chunk_size)
+        if written is not None and written < self.size:
+            self._file = _Beginning(self._file, written)
+            self.size = written
+
+    def _finish(self) -> None:
+        if self._file.pread(ENTRY_HEAD_SIZE, self.end).strip(b"\0"):
+            raise DataError(f"{self.path}: offset {self.end}: an entry that does not verify")
+
+
 class LogScan:
     """Entries from a zxid on, across files. Iterate once; the attributes tell where it stands.
 
@@ -231,6 +278,29 @@ class LogFolder:
             if last >= 0:
                 return last
         return -1
+
+    def size_behind(self, zxid: int) -> int:
+        """Bytes of the logs behind the one that ``read(zxid)`` begins with."""
+        return sum(map(self._disk.size, self.files_from(zxid - 1)[1:]))
+
+    def read(self, zxid: int, upto: int, written: tuple[str, int]) -> Iterator[tuple[int, bytes]]:
+        """Entries up to ``upto`` of a log that is being written, from the newest file that begins below ``zxid``.
+
+        Everything up to ``upto`` is written; ``written`` is :attr:`LogWriter.written` of later. Without such a file it
+        is all of them. Raises :class:`DataError` or ``OSError`` where a file was damaged or removed meanwhile.
+        """
+        begun = {path: start for start, path in self.files()}
+        for path in self.files_from(zxid - 1):
+            if begun.get(path, upto + 1) > upto:
+                return
+            file = _LiveLog(self._disk, path, written[1] if path == written[0] else None, self._chunk_size)
+            try:
+                for entry in file.entries():
+                    if entry[0] > upto:
+                        return
+                    yield entry
+            finally:
+                file.close()
 
     def truncate(self, zxid: int) -> None:
         """Remove every entry after ``zxid``, durably. No writer may have a log of this folder open (ZOOKEEPER-1489).

@@ -166,6 +166,12 @@ class LogWriter:
         return self._end
 
     @property
+    def written(self) -> tuple[str, int]:
+        """Path of the current file and how many bytes from its start are written, of entries that are whole."""
+        with self._lock:
+            return self.path, self._end
+
+    @property
     def file_size(self) -> int:
         """Size of the current file with its padding."""
         return max(self._size, self._end)
@@ -214,7 +220,7 @@ class LogWriter:
     def _begin_file(self, zxid: int) -> None:
         """Create the log that starts with ``zxid``, durably and without entries."""
         self._release_file()
-        path = self.path = f"{self._folder}/{log_name(zxid)}"
+        path = f"{self._folder}/{log_name(zxid)}"
         exists = self._disk.exists(path)
         if exists:
             self._refuse_entries(path)
@@ -226,6 +232,7 @@ class LogWriter:
         filled = min(_FIRST_FILL, self._size) if self._force_sync else HEADER_SIZE
         file.pwrite(HEADER.ljust(filled, b"\0"), 0)
         with self._lock:
+            self.path = path
             self._file = file
             self._end = HEADER_SIZE
             self._filled = max(filled, HEADER_SIZE)

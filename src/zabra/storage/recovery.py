@@ -13,6 +13,7 @@ of not losing what was acknowledged:
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from struct import Struct
@@ -25,7 +26,7 @@ from zabra.storage.epochs import take_initialize_marker
 from zabra.storage.logformat import LOG_PREFIX
 from zabra.storage.logreader import LogFolder, LogScan, cut
 from zabra.storage.snapformat import ZxidDigest
-from zabra.storage.snapstore import SNAPSHOT_PREFIX, Loaded, SnapshotStore
+from zabra.storage.snapstore import SNAPSHOT_PREFIX, Loaded, SnapshotStore, SnapshotWriter
 from zabra.tree.node import DIGEST_VERSION
 from zabra.tree.replay import FrequentTxns
 from zabra.tree.tree import DataTree
@@ -147,33 +148,48 @@ def recover(
     trust_empty: bool = False,
     db_autocreate: bool = True,
     digest_enabled: bool = True,
+    oldest_snapshot: int = 0,
+    upto: int | None = None,
+    newest: deque[tuple[int, bytes]] | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
     monotonic: Callable[[], float] = lambda: 0.0,
 ) -> Recovered:
     """Load a fresh ``tree`` from the files. ``new_dump(sessions)`` dumps it, for the first snapshot of an empty folder.
 
+    No snapshot before ``oldest_snapshot`` is looked at. With ``upto`` the tree becomes that of this zxid, or of the
+    last one before it, and no file is changed. ``newest`` gets the (zxid, payload) of the entries that are replayed.
+
     Raises :class:`DataError` where the files cannot be trusted, ``OSError`` where they cannot be read or written.
     """
     began = monotonic()
-    store.remove_temporaries()
     logs = LogFolder(disk, folders.logs)
     sessions: dict[int, int] = {}
-    loaded = store.load_newest(tree, sessions, lambda done, total: on_progress("snapshot", done, total))
-    may_vote = take_initialize_marker(disk, folders.data_log_dir, folders.data_dir) or db_autocreate
+    loaded = store.load_newest(
+        tree,
+        sessions,
+        lambda done, total: on_progress("snapshot", done, total),
+        oldest=oldest_snapshot,
+        newest=upto,
+    )
     found = Recovered(0, sessions, loaded)
     found.snapshot_seconds = monotonic() - began
+    may_vote = True
+    if upto is None:
+        store.remove_temporaries()
+        may_vote = take_initialize_marker(disk, folders.data_log_dir, folders.data_dir) or db_autocreate
     if loaded is None:
-        if not logs.files():
+        if upto is None and not logs.files():
             return _begin_empty(found, store, tree, new_dump if may_vote else None, digest_enabled)
         if not trust_empty:
             raise DataError(f"{folders.snapshots}: No snapshot found, but there are log entries. Something is broken!")
         _log.warning("%s: no snapshot found, but there are log entries; trusted as set", folders.snapshots)
     else:
         tree.last_zxid = loaded.zxid
-    replay = _Replay(tree, found, logs.scan(tree.last_zxid + 1), loaded, digest_enabled, on_progress)
-    scan = replay.run()
-    found.repairs += cut_torn_tail(disk, scan)
-    _make_durable(disk, folders, scan)
+    scan = logs.scan(tree.last_zxid + 1)
+    _Replay(tree, found, scan, loaded, digest_enabled, on_progress).run(upto, newest)
+    if upto is None:
+        found.repairs += cut_torn_tail(disk, scan)
+        _make_durable(disk, folders, scan)
     found.log_seconds = monotonic() - began - found.snapshot_seconds
     found.last_zxid = tree.last_zxid
     found.digest_mismatches = tree.digest_mismatches
@@ -214,14 +230,26 @@ def _begin_empty(
 
 def save_snapshot(store: SnapshotStore, dump: Dumping, digest_enabled: bool = True) -> str:
     """Write a whole dump at once, blocking; the file's name. Raises ``OSError``, leaving nothing behind."""
+    writer = seal_snapshot(store, dump, digest_enabled)
+    try:
+        writer.show()
+    except BaseException:
+        writer.abort()
+        raise
+    return writer.name
+
+
+def seal_snapshot(store: SnapshotStore, dump: Dumping, digest_enabled: bool = True) -> SnapshotWriter:
+    """Write a whole dump under its temporary name. Raises ``OSError``, leaving nothing behind."""
     writer = store.writer(dump.zxid, dump.digest if digest_enabled else None)
     try:
         while chunk := dump.next_chunk(1000):
             writer.write(chunk)
-        return writer.finish()
+        writer.seal()
     except BaseException:
         writer.abort()
         raise
+    return writer
 
 
 def remove_dead_ephemerals(tree: DataTree, sessions: dict[int, int]) -> int:
@@ -254,6 +282,10 @@ def cut_torn_tail(disk: Disk, scan: LogScan) -> list[str]:
             f"nobody was told it was done; the bytes are kept in {aside}"
         )
     return done
+
+
+def _drop(entry: tuple[int, bytes]) -> None:
+    """Nobody wants the entries."""
 
 
 class _Replay:
@@ -297,8 +329,10 @@ class _Replay:
         if zxid == digest.zxid and not self._tree.digest_matches(digest.version, digest.digest):
             _log.error("the tree at zxid 0x%x differs from the digest in its snapshot", zxid)
 
-    def run(self) -> LogScan:
+    def run(self, upto: int | None, newest: deque[tuple[int, bytes]] | None) -> None:
+        """Apply the entries, up to and with that of zxid ``upto``; they are also added to ``newest``."""
         scan = self._scan
+        keep = newest.append if newest is not None else _drop
         found = self._found
         tree = self._tree
         sessions = found.sessions
@@ -306,7 +340,10 @@ class _Replay:
         frequent = FrequentTxns(tree)
         last = tree.last_zxid
         replayed = 0
-        for zxid, payload in scan:
+        for entry in scan:
+            zxid, payload = entry
+            if upto is not None and zxid > upto:
+                break
             if zxid != last + 1 or self._any_start:
                 if not self._follows(zxid, last):
                     found.entries_passed_over += 1
@@ -314,6 +351,7 @@ class _Replay:
                 self._any_start = False
             last = zxid
             replayed += 1
+            keep(entry)
             if not replayed % _PROGRESS_EVERY:
                 self._on_progress("log", replayed, 0)
             end = frequent.apply(payload)
@@ -345,7 +383,6 @@ class _Replay:
             _log.warning(
                 "the log ends at zxid 0x%x, before the digest of its snapshot at 0x%x", last, self._settles_at.zxid
             )
-        return scan
 
     def _follows(self, zxid: int, last: int) -> bool:
         """Whether an entry that is not the very next one is to be applied. Raises where entries are missing."""

@@ -82,7 +82,8 @@ class Loaded(NamedTuple):
 
 
 class SnapshotWriter:
-    """One snapshot being written, in a worker: ``write`` what a dump gives, then ``finish`` or ``abort``.
+    """One snapshot being written, in a worker: ``write`` what a dump gives, then ``finish`` (or ``seal``, later
+    ``show``) or ``abort``.
 
     Every method may block and may raise ``OSError``; after that call ``abort``. What is called meanwhile does nothing
     but raise: a snapshot that lacks a piece must never be shown.
@@ -124,6 +125,12 @@ class SnapshotWriter:
 
     def finish(self) -> str:
         """Seal, sync and show the snapshot; its file name."""
+        self.seal()
+        self.show()
+        return self.name
+
+    def seal(self) -> None:
+        """Write the end and sync: the snapshot is whole, durably, under its temporary name."""
         self._begin_step()
         file = self._file
         assert file is not None, "a snapshot has a body"
@@ -140,9 +147,11 @@ class SnapshotWriter:
         file.sync()
         file.close()
         self._file = None
+
+    def show(self) -> None:
+        """Give a sealed snapshot its name."""
         self._disk.rename(self._temporary, f"{self._folder}/{self.name}")
         self._disk.sync_dir(self._folder)
-        return self.name
 
     def abort(self) -> None:
         """Remove what was written."""
@@ -189,17 +198,18 @@ class SnapshotStore:
         names = self._disk.listdir(self.path)
         return sorted(((zxid, name) for name in names if (zxid := zxid_of_snapshot(name)) >= 0), reverse=True)
 
-    def valid_files(self, count: int) -> list[tuple[int, str]]:
+    def valid_files(self, count: int, *, oldest: int = 0, newest: int | None = None) -> list[tuple[int, str]]:
         """The newest ``count`` that look whole: the quick look at the ends of a file that Apache takes."""
         found = []
         for zxid, name in self.files():
-            if self._looks_whole(name):
+            if zxid >= oldest and (newest is None or zxid <= newest) and self.looks_whole(name):
                 found.append((zxid, name))
                 if len(found) == count:
                     break
         return found
 
-    def _looks_whole(self, name: str) -> bool:
+    def looks_whole(self, name: str) -> bool:
+        """Whether the ends of a file are those of a snapshot."""
         try:
             file = self._disk.open(f"{self.path}/{name}")
         except OSError:
@@ -219,14 +229,20 @@ class SnapshotStore:
             file.close()
 
     def load_newest(
-        self, tree: ClearableTree, sessions: dict[int, int], progress: Progress | None = None
+        self,
+        tree: ClearableTree,
+        sessions: dict[int, int],
+        progress: Progress | None = None,
+        *,
+        oldest: int = 0,
+        newest: int | None = None,
     ) -> Loaded | None:
-        """Load the newest snapshot that is whole; None when no file even looks like one.
+        """Load the newest snapshot from ``oldest`` to ``newest`` that is whole; None when no file even looks like one.
 
         A damaged one is named in the log and the next older is taken, as Apache does; nothing is removed. Raises
         :class:`DataError` when there are snapshots and none can be loaded.
         """
-        candidates = self.valid_files(CANDIDATES_MAX)
+        candidates = self.valid_files(CANDIDATES_MAX, oldest=oldest, newest=newest)
         for zxid, name in candidates:
             try:
                 trailer = self.load(name, tree, sessions, progress)
@@ -260,8 +276,8 @@ class SnapshotStore:
                     progress(used, size)
                 return chunk
 
-            reader = SnapshotReader(path, plain_chunks(path, compression_of(name), next_chunk))
-            trailer = reader.load(tree, sessions)
+            chunks = plain_chunks(path, compression_of(name), next_chunk)
+            trailer = SnapshotReader(path, chunks, tree, sessions).load()
         finally:
             file.close()
         tree.loaded()
@@ -279,7 +295,10 @@ class SnapshotStore:
         Before the log is truncated to ``zxid``: a snapshot from beyond the cut would bring back what was taken away
         (ZOOKEEPER-4837).
         """
-        for found, name in self.files():
-            if found > zxid:
-                self._disk.unlink(f"{self.path}/{name}")
-                self._disk.sync_dir(self.path)
+        self.discard([name for found, name in self.files() if found > zxid])
+
+    def discard(self, names: list[str]) -> None:
+        """Remove these, one after the other, durably."""
+        for name in names:
+            self._disk.unlink(f"{self.path}/{name}")
+            self._disk.sync_dir(self.path)

@@ -501,7 +501,7 @@ class DataTree:
     def load_node(self, path: bytes, data: bytes | None, acl_key: int, persisted: bytes) -> None:
         """Add a node of a snapshot; parents come first, the root is the empty path.
 
-        Raises ValueError when the parent or the ACL is missing.
+        Raises ValueError when the parent or the ACL is missing, or the node is there already.
         """
         size = len(data) if data else 0
         owner = cversion = 0
@@ -521,11 +521,15 @@ class DataTree:
         node = make_node(data, stat, acl, owner, cversion, digest_of_persisted(path, data, persisted))
         if not path:
             path = b"/"
+            if self.nodes:
+                raise ValueError("the root is not the first node")
         else:
             slash = path.rfind(b"/")
             parent = self.nodes.get(path[:slash] or b"/")
-            if parent is None:
+            if parent is None or slash < 0:
                 raise ValueError(f"node {path!r} has no parent")
+            if path in self.nodes or slash == len(path) - 1:
+                raise ValueError(f"node {path!r} is no new child")
             if parent.children is None:
                 parent.children = {}
             parent.children[path[slash + 1 :]] = None

@@ -107,7 +107,7 @@ def chunked(data: bytes, size: int) -> Callable[[], bytes]:
 def load(data: bytes, chunk_size: int = 1 << 20) -> tuple[ListTree, dict[int, int], Trailer]:
     tree = ListTree()
     sessions: dict[int, int] = {}
-    trailer = SnapshotReader("snapshot.5", chunked(data, chunk_size)).load(tree, sessions)
+    trailer = SnapshotReader("snapshot.5", chunked(data, chunk_size), tree, sessions).load()
     return tree, sessions, trailer
 
 
