@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]  # so that the file runs as a script
 
+from bench import micro_zab
+from bench.micro_zab import Case
 from bench.servers import CONNECT_REQUEST, free_port
 from zabra.consts import Op
 from zabra.frontend.connection import Connection
@@ -37,9 +39,6 @@ ZNODES = 1000
 REPEATS = 30
 VALUE = b"v" * 100
 ACL = struct.pack(">ii", 1, 31) + b"\0\0\0\5world\0\0\0\6anyone"
-
-#: A prepared measurement: the work to time, and how many operations it is.
-Case = tuple[Callable[[], object], int]
 
 
 class Nowhere(asyncio.Transport):
@@ -301,20 +300,37 @@ async def measure_all(names: Sequence[str], repeats: int, folder: str) -> dict[s
     bench = Workbench(server)
     await bench.prepare()
     try:
-        return {name: measure(getattr(bench, name), repeats) for name in names}
+        return {name: measure(getattr(bench, name), repeats) for name in names if name in CASES}
     finally:
         await server.stop()
 
 
+def measure_cores(names: Sequence[str], repeats: int, batch: int) -> dict[str, float]:
+    """The named cases of leader and learner."""
+    term = micro_zab.Term(batch)
+    return {name: measure(getattr(term, name), repeats) for name in names if name in micro_zab.CASES}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
+    texts = {**CASES, **micro_zab.CASES}
     parser = argparse.ArgumentParser(description="Measures the hot files one by one.")
-    parser.add_argument("names", nargs="*", choices=[*CASES, []], help="cases (default all)")
+    parser.add_argument("names", nargs="*", choices=[*texts, []], help="cases (default all)")
     parser.add_argument("--repeats", type=int, default=REPEATS, help=f"default {REPEATS}")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=micro_zab.BATCH,
+        help=f"entries in a turn of an ensemble (default {micro_zab.BATCH})",
+    )
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        figures = run(measure_all(args.names or list(CASES), args.repeats, folder))
+    names = args.names or list(texts)
+    figures = {}
+    if CASES.keys() & set(names):
+        with tempfile.TemporaryDirectory() as folder:
+            figures = run(measure_all(names, args.repeats, folder))
+    figures |= measure_cores(names, args.repeats, args.batch)
     for name, nanoseconds in figures.items():
-        print(f"{nanoseconds:9,.0f} ns  {name:16} {CASES[name]}")
+        print(f"{nanoseconds:9,.0f} ns  {name:17} {texts[name]}")
     return 0
 
 

@@ -86,15 +86,15 @@ class Broadcast:
         self.followers = tuple([other for other in self.followers if other != conn])
         self.observers = tuple([other for other in self.observers if other != conn])
 
-    def missing(self, after: int, *, observer: bool) -> list[bytes]:
+    def missing(self, after: int, *, observer: bool) -> bytes:
         """What a learner that is in sync up to ``after`` must get before it can be attached."""
         self._forget_applied()
         stream = [
             packets.proposal(*entry) + packets.commit(entry.zxid) for entry in self._unapplied if entry.zxid > after
         ]
         if not observer:
-            stream += [packets.proposal(*entry) for entry in self.proposals.outstanding if entry.zxid > after]
-        return stream
+            stream.append(packets.proposals([entry for entry in self.proposals.outstanding if entry.zxid > after]))
+        return b"".join(stream)
 
     def propose(self, entries: Sequence[Entry]) -> list[Effect]:
         """Broadcast transactions, each with the next zxid."""
@@ -103,7 +103,7 @@ class Broadcast:
         self.last_proposed = entries[-1].zxid
         effects: list[Effect] = []
         if self.followers:
-            effects.append(SendTo(self.followers, b"".join([packets.proposal(*entry) for entry in entries])))
+            effects.append(SendTo(self.followers, packets.proposals(entries)))
         # The followers' disks and ours work at the same time.
         effects.append(Log(tuple(entries)))
         return effects
@@ -152,7 +152,7 @@ class Broadcast:
         return ActivateConfig(text_of(verifier), designated, zxid)
 
     def _commit(self, entries: Sequence[Entry]) -> list[Effect]:
-        commits = b"".join([packets.commit(entry.zxid) for entry in entries])
+        commits = packets.commits(entries[0].zxid, entries[-1].zxid)
         informs = b"".join([packets.inform(*entry) for entry in entries]) if self.observers else b""
         return self._committed(entries, commits, informs)
 
@@ -183,6 +183,8 @@ class Broadcast:
 
     def _forget_applied(self) -> None:
         unapplied, processed = self._unapplied, self._history.last_processed
+        if unapplied and unapplied[-1].zxid <= processed:
+            unapplied.clear()
         while unapplied and unapplied[0].zxid <= processed:
             unapplied.popleft()
 

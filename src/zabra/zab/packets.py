@@ -23,9 +23,11 @@ SNAP is followed by a snapshot that is no packet. Source: ``QuorumPacket``, ``Le
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from struct import Struct
-from typing import Final, NamedTuple
+from struct import error as StructError
+from typing import Final, NamedTuple, NoReturn
 
 from zabra.consts import JUTE_MAX_BUFFER
 from zabra.errors import MarshallingError, ProtocolError
@@ -78,6 +80,46 @@ _TYPE_MIN: Final = Packet.REQUEST
 _TYPE_MAX: Final = Packet.INFORMANDACTIVATE
 
 
+#: What a packet without data and identities takes; none is shorter.
+_BARE_SIZE: Final = _BARE.size
+#: Where the last byte of the zxid is in it.
+_ZXID_LOW_AT: Final = 11
+_LOW_BYTES: Final = bytes(range(256))
+#: Identities that are remembered, and the longest of them in bytes.
+_KNOWN_MAX: Final = 1024
+_KNOWN_SIZE_MAX: Final = 256
+
+_bare_at = _BARE.unpack_from
+_int_at = _INT.unpack_from
+#: A QuorumPacket of a tuple of its fields, in two thirds of the time that its constructor takes.
+_new_packet = partial(tuple.__new__, QuorumPacket)
+
+
+class Run(NamedTuple):
+    """ACKs or COMMITs of all zxids from ``first`` to ``last``, two at least, which arrived one behind the other.
+
+    All are of one epoch and none is that of its beginning, which NEWLEADER and UPTODATE are acknowledged with.
+    """
+
+    type: int
+    first: int
+    last: int
+
+
+#: What a stream yields.
+Arrived = QuorumPacket | Run
+
+
+def singly(arrived: Iterable[Arrived]) -> Iterator[QuorumPacket]:
+    """The packets one by one."""
+    for packet in arrived:
+        if isinstance(packet, Run):
+            for zxid in range(packet.first, packet.last + 1):
+                yield QuorumPacket(packet.type, zxid, None, None)
+        else:
+            yield packet
+
+
 class PacketStream:
     """Splits what arrives on a connection into packets.
 
@@ -92,8 +134,12 @@ class PacketStream:
         #: Bytes without which parsing again is no use.
         self._need = 0
         self._stopped = False
+        #: Identities by their bytes, and those that came last.
+        self._known: dict[bytes, tuple[Identity, ...]] = {}
+        self._last_raw = b""
+        self._last: tuple[Identity, ...] = ()
 
-    def feed(self, data: bytes) -> list[QuorumPacket]:
+    def feed(self, data: bytes) -> list[Arrived]:
         """The packets that are complete now. A SNAP is always the last: what follows it is no packet, see :meth:`rest`.
 
         Raises :class:`ProtocolError` for bytes that are no packet; the stream is of no use then.
@@ -105,40 +151,89 @@ class PacketStream:
             if self._have < self._need:
                 return []
             data = b"".join(self._chunks)
-        packets: list[QuorumPacket] = []
+        packets: list[Arrived] = []
+        append = packets.append
+        limit = self._limit
         pos, end = 0, len(data)
+        last = end - _BARE_SIZE
         self._need = 0
-        while end - pos >= _HEAD.size:
-            kind, zxid, length = _HEAD.unpack_from(data, pos)
-            if not _TYPE_MIN <= kind <= _TYPE_MAX:
-                raise ProtocolError(f"unknown packet type {kind}")
-            if not -1 <= length <= self._limit:
-                raise MarshallingError(f"{PACKET_NAMES[kind]} with {length} bytes of data, the limit is {self._limit}")
-            start = pos + _HEAD.size
-            stop = after = start + max(length, 0)
+        while pos <= last:
+            kind, zxid, length, count = _bare_at(data, pos)
+            if not (_TYPE_MIN <= kind <= _TYPE_MAX and -1 <= length <= limit):
+                self._refuse(kind, length)
+            if length == -1 == count:
+                if 3 <= kind <= 4 and pos + _BARE_SIZE <= last:
+                    rows = _run_length(data, pos, end, kind, zxid)
+                    if rows > 1:
+                        append(Run(kind, zxid, zxid + rows - 1))
+                        pos += rows * _BARE_SIZE
+                        continue
+                append(_new_packet((kind, zxid, None, None)))
+                pos += _BARE_SIZE
+                if kind == 15:
+                    self._stopped = True
+                    break
+                continue
+            start = pos + 16
+            after = start + length if length > 0 else start
             if after + 4 > end:
                 self._need = after + 4 - pos
                 break
-            identities: tuple[Identity, ...] | None = None
-            if data[after : after + 4] == NULL:
+            value = data[start:after] if length >= 0 else None
+            if _int_at(data, after)[0] == -1:
+                identities = None
                 after += 4
+            elif self._last_raw and data.startswith(self._last_raw, after):
+                identities = self._last
+                after += len(self._last_raw)
             else:
-                reader = Reader(data, after, limit=self._limit)
-                try:
-                    identities = reader.read_vector(decode_identity)
-                except TruncatedError:
-                    if end - after > self._limit:
-                        raise ProtocolError(f"{PACKET_NAMES[kind]} with over {self._limit} bytes of authinfo") from None
+                found = self._read_identities(kind, data, after)
+                if found is None:
                     break
-                after = reader.pos
-            packets.append(QuorumPacket(kind, zxid, None if length < 0 else data[start:stop], identities))
+                identities, after = found
+            append(_new_packet((kind, zxid, value, identities)))
             pos = after
-            if kind == Packet.SNAP:
+            if kind == 15:
                 self._stopped = True
                 break
+        if last < pos <= end - _HEAD.size and not self._stopped:
+            # Not even the shortest packet, but a head can be refused before the rest comes.
+            kind, _, length = _HEAD.unpack_from(data, pos)
+            if not (_TYPE_MIN <= kind <= _TYPE_MAX and -1 <= length <= limit):
+                self._refuse(kind, length)
         self._chunks = [data[pos:]] if pos < end else []
         self._have = end - pos
         return packets
+
+    def _refuse(self, kind: int, length: int) -> NoReturn:
+        """Raise for a head that is none."""
+        if not _TYPE_MIN <= kind <= _TYPE_MAX:
+            raise ProtocolError(f"unknown packet type {kind}")
+        raise MarshallingError(f"{PACKET_NAMES[kind]} with {length} bytes of data, the limit is {self._limit}")
+
+    def _read_identities(self, kind: int, data: bytes, at: int) -> tuple[tuple[Identity, ...], int] | None:
+        """The identities at ``at``, which are not null, and where they end; None when they are not complete."""
+        stop = _end_of_identities(data, at)
+        raw = data[at:stop]
+        identities = self._known.get(raw)
+        if identities is None:
+            reader = Reader(data, at, limit=self._limit)
+            try:
+                read = reader.read_vector(decode_identity)
+            except TruncatedError:
+                if len(data) - at > self._limit:
+                    raise ProtocolError(f"{PACKET_NAMES[kind]} with over {self._limit} bytes of authinfo") from None
+                return None
+            assert read is not None, "null identities are no business of this"
+            identities, stop = read, reader.pos
+            raw = data[at:stop]
+            if len(raw) > _KNOWN_SIZE_MAX:
+                return identities, stop
+            if len(self._known) == _KNOWN_MAX:
+                self._known.clear()
+            self._known[raw] = identities
+        self._last_raw, self._last = raw, identities
+        return identities, stop
 
     def rest(self) -> bytes:
         """What arrived behind the SNAP packet. From here on the stream expects packets again."""
@@ -147,6 +242,51 @@ class PacketStream:
         self._have = 0
         self._stopped = False
         return rest
+
+
+def _end_of_identities(data: bytes, at: int) -> int:
+    """Where a vector of identities that is whole ends; anything for one that is not."""
+    try:
+        pos = at + 4
+        for _ in range(min(2 * _int_at(data, at)[0], 16)):
+            pos += 4 + _int_at(data, pos)[0]
+    except StructError:
+        return at
+    return pos
+
+
+def _run_length(data: bytes, pos: int, end: int, kind: int, zxid: int) -> int:
+    """How many packets of a :class:`Run` are at ``pos``, where ``kind`` and ``zxid`` were read; 1: it is none.
+
+    Measured: 8 ns for each of 256 packets, where one by one they cost 330 ns each.
+    """
+    low = zxid & 0xFF
+    if data[pos + _BARE_SIZE + 3] != kind or not zxid & 0xFFFFFFFF:
+        return 1
+    room = min((end - pos) // _BARE_SIZE, 256 - low)
+    types = data[pos + 3 : pos + room * _BARE_SIZE : _BARE_SIZE]
+    rows = room - len(types.lstrip(types[:1]))
+    return rows if data.startswith(_rows(kind, zxid, rows), pos) else 1
+
+
+def _rows(kind: int, first: int, count: int) -> bytearray:
+    """``count`` packets of successive zxids that differ in the last byte only."""
+    rows = bytearray(_BARE.pack(kind, first, -1, -1) * count)
+    low = first & 0xFF
+    rows[_ZXID_LOW_AT::_BARE_SIZE] = _LOW_BYTES[low : low + count]
+    return rows
+
+
+def _run(kind: int, first: int, last: int) -> bytes:
+    """Packets of all zxids from ``first`` to ``last``."""
+    if first == last:
+        return _BARE.pack(kind, first, -1, -1)
+    parts = []
+    while first <= last:
+        stop = min(last, first | 0xFF) + 1
+        parts.append(_rows(kind, first, stop - first))
+        first = stop
+    return b"".join(parts)
 
 
 def encode(kind: int, zxid: int, data: bytes | None = None) -> bytes:
@@ -225,14 +365,30 @@ def ack(zxid: int) -> bytes:
     return _BARE.pack(Packet.ACK, zxid, -1, -1)
 
 
+def acks(first: int, last: int) -> bytes:
+    """ACK of each zxid from ``first`` to ``last``."""
+    return _run(Packet.ACK, first, last)
+
+
 def proposal(zxid: int, entry: bytes) -> bytes:
     """PROPOSAL; ``entry`` is the payload of a log entry."""
     return _HEAD.pack(Packet.PROPOSAL, zxid, len(entry)) + entry + NULL
 
 
+def proposals(entries: Iterable[tuple[int, bytes]]) -> bytes:
+    """PROPOSAL of each of ``entries``, pairs of zxid and payload."""
+    pack = _HEAD.pack
+    return b"".join([pack(2, zxid, len(entry)) + entry + NULL for zxid, entry in entries])
+
+
 def commit(zxid: int) -> bytes:
     """COMMIT."""
     return _BARE.pack(Packet.COMMIT, zxid, -1, -1)
+
+
+def commits(first: int, last: int) -> bytes:
+    """COMMIT of each zxid from ``first`` to ``last``."""
+    return _run(Packet.COMMIT, first, last)
 
 
 def inform(zxid: int, entry: bytes) -> bytes:
@@ -325,11 +481,17 @@ def request(forwarded: ForwardedRequest) -> bytes:
     return _HEAD.pack(Packet.REQUEST, -1, len(data)) + data + pack_vector(forwarded.identities, encode_identity)
 
 
+_new_request = partial(tuple.__new__, ForwardedRequest)
+_request_at = _REQUEST_HEAD.unpack_from
+
+
 def parse_request(packet: QuorumPacket) -> ForwardedRequest:
     """Read REQUEST."""
-    session, cxid, kind = _fields(packet, _REQUEST_HEAD)
-    assert packet.data is not None
-    return ForwardedRequest(session, cxid, kind, packet.data[_REQUEST_HEAD.size :], packet.auth_info)
+    _, _, data, identities = packet
+    if data is None or len(data) < 16:
+        raise _short(packet)
+    session, cxid, kind = _request_at(data)
+    return _new_request((session, cxid, kind, data[16:], identities))
 
 
 def _fields(packet: QuorumPacket, layout: Struct) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ Source: ``Leader.propose``, ``processAck``, ``tryToCommit``, ``getDesignatedLead
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from zabra.zab.quorums import QuorumVerifier
 from zabra.zab.syncplan import Entry
@@ -26,17 +26,18 @@ class Proposals:
         #: From which zxid on which memberships have to agree, oldest first; the last goes on without end.
         self._rules: deque[tuple[int, tuple[QuorumVerifier, ...]]] = deque()
 
-    def add(self, entries: Iterable[Entry], verifiers: tuple[QuorumVerifier, ...]) -> None:
+    def add(self, entries: Sequence[Entry], verifiers: tuple[QuorumVerifier, ...]) -> None:
         """More proposals, each the successor of the one before; quorums of all ``verifiers`` must have them.
 
         A new tuple means new memberships, whatever they are equal to.
         """
         outstanding = self.outstanding
-        for entry in entries:
-            assert not outstanding or entry.zxid == outstanding[-1].zxid + 1, f"gap before 0x{entry.zxid:x}"
-            if not self._rules or self._rules[-1][1] is not verifiers:
-                self._rules.append((entry.zxid, verifiers))
-            outstanding.append(entry)
+        first = entries[0].zxid
+        assert not outstanding or first == outstanding[-1].zxid + 1, f"gap before 0x{first:x}"
+        assert entries[-1].zxid - first == len(entries) - 1, f"gap after 0x{first:x}"
+        if not self._rules or self._rules[-1][1] is not verifiers:
+            self._rules.append((first, verifiers))
+        outstanding.extend(entries)
 
     def ack(self, sid: int, zxid: int) -> None:
         """``sid`` has everything up to ``zxid`` on disk."""
@@ -50,31 +51,34 @@ class Proposals:
     def take(self, upto: int | None = None) -> list[Entry]:
         """Remove and return what may be committed now, oldest first; at most ``upto``."""
         outstanding = self.outstanding
+        rules = self._rules
         taken: list[Entry] = []
         while outstanding:
             head = outstanding[0].zxid
-            while len(self._rules) > 1 and self._rules[1][0] <= head:
-                self._rules.popleft()
-            stop = self._agreed(self._rules[0][1], head)
-            if len(self._rules) > 1:
-                stop = min(stop, self._rules[1][0] - 1)
+            while len(rules) > 1 and rules[1][0] <= head:
+                rules.popleft()
+            stop = self._agreed(rules[0][1])
+            if len(rules) > 1:
+                stop = min(stop, rules[1][0] - 1)
             if upto is not None:
                 stop = min(stop, upto)
             if stop < head:
                 break
-            while outstanding and outstanding[0].zxid <= stop:
-                taken.append(outstanding.popleft())
+            if stop >= outstanding[-1].zxid:
+                taken += outstanding
+                outstanding.clear()
+            else:
+                take = outstanding.popleft
+                taken += [take() for _ in range(stop - head + 1)]
         return taken
 
     def holders(self, zxid: int) -> set[int]:
         """The servers that acknowledged ``zxid``."""
         return {sid for sid, acked in self.acked.items() if acked >= zxid}
 
-    def _agreed(self, verifiers: tuple[QuorumVerifier, ...], head: int) -> int:
-        """The newest zxid that quorums of all ``verifiers`` have; below ``head``: none that matters."""
-        for zxid in sorted({acked for acked in self.acked.values() if acked >= head}, reverse=True):
-            holders = self.holders(zxid)
-            if all(verifier.contains_quorum(holders) for verifier in verifiers):
-                return zxid
-        # With an oracle the leader alone may be a quorum of its own; it then is among the acks above.
-        return head - 1
+    def _agreed(self, verifiers: tuple[QuorumVerifier, ...]) -> int:
+        """The newest zxid that quorums of all ``verifiers`` have, or less."""
+        acked = self.acked
+        if len(verifiers) == 1:
+            return verifiers[0].agreed(acked)
+        return min([verifier.agreed(acked) for verifier in verifiers])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from zabra.config.dynamic import EnsembleConfig
 
@@ -42,6 +42,16 @@ class QuorumVerifier(ABC):
     def contains_quorum(self, acks: Set[int]) -> bool:
         """Whether the voters among ``acks`` decide."""
 
+    def agreed(self, acked: Mapping[int, int]) -> int:
+        """The newest zxid that a quorum has acknowledged, -1 for none; ``acked`` is the newest of each server.
+
+        An acknowledged zxid stands for all before it.
+        """
+        for zxid in sorted(set(acked.values()), reverse=True):
+            if self.contains_quorum({sid for sid, newest in acked.items() if newest >= zxid}):
+                return zxid
+        return -1
+
     @property
     def need_oracle(self) -> bool:
         """Whether the oracle decides where votes do not."""
@@ -62,6 +72,11 @@ class Majority(QuorumVerifier):
     def contains_quorum(self, acks: Set[int]) -> bool:
         """Whether more than half of the voters are in ``acks``."""
         return len(acks & self.voters.keys()) > len(self.voters) // 2
+
+    def agreed(self, acked: Mapping[int, int]) -> int:
+        """The newest zxid that more than half of the voters have acknowledged, -1 for none."""
+        of = acked.get
+        return sorted([of(sid, -1) for sid in self.voters], reverse=True)[len(self.voters) // 2]
 
 
 class Hierarchical(QuorumVerifier):
@@ -127,6 +142,12 @@ class OracleMajority(Majority):
         if super().contains_quorum(acks):
             return True
         return not acks.isdisjoint(self.voters) and self.need_oracle and self.ask_oracle()
+
+    def agreed(self, acked: Mapping[int, int]) -> int:
+        """The same of a majority, or of one voter where the oracle stands in for the other."""
+        if self.need_oracle and self.ask_oracle():
+            return max(acked.get(sid, -1) for sid in self.voters)
+        return super().agreed(acked)
 
 
 def make_verifier(config: EnsembleConfig, read_oracle: ReadOracle | None = None) -> QuorumVerifier:

@@ -139,6 +139,30 @@ def test_observers_are_informed_and_their_acks_do_not_count(term):
     ]
 
 
+def test_of_a_run_of_acks_only_what_was_proposed_counts(term):
+    term.propose(1, 2)
+    term.core.logged(z(5, 2))
+    assert said(term.feed(2, packets.acks(z(5, 1), z(5, 4))))[:-1] == [
+        "to 20: COMMIT 500000001",
+        "to 20: COMMIT 500000002",
+    ]
+    term.propose(3)
+    term.core.logged(z(5, 3))
+    assert said(term.feed(2, packets.ack(z(5, 3))))[0] == "to 20: COMMIT 500000003"
+
+
+def test_the_ack_of_newleader_may_be_the_first_of_many():
+    # Older followers acknowledge at once what was proposed before they had UPTODATE.
+    term = Term()
+    term.sync(2)
+    assert said(term.feed(2, packets.acks(z(5, 0), z(5, 2)))) == [Serve(5), "to 20: UPTODATE -1"]
+
+
+def test_a_run_of_commits_from_a_learner_closes_its_connection(term):
+    (closed,) = term.feed(2, packets.commits(z(5, 1), z(5, 2)))
+    assert closed == Close(20, "COMMIT from server 2")
+
+
 def test_an_ack_from_the_future_is_no_ack(term):
     term.propose(1)
     term.core.logged(z(5, 1))

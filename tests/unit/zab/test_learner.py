@@ -333,6 +333,22 @@ def test_a_commit_of_anything_but_the_oldest_pending_one_ends_the_server():
     assert link.core.stage is Stage.GONE
 
 
+def test_commits_that_come_together_are_applied_together():
+    link = follower()
+    link.feed(propose(*(entry(5, n) for n in range(1, 5))))
+    assert link.feed(packets.commits(z(5, 1), z(5, 3))) == [Commit(tuple(entry(5, n) for n in range(1, 4)))]
+    assert link.core.last_committed == z(5, 3)
+    # Of these the first is known, and nothing of the last.
+    assert link.feed(packets.commits(z(5, 3), z(5, 6))) == [Commit((entry(5, 4),))]
+    assert link.core.last_committed == z(5, 4)
+
+
+def test_a_run_of_commits_that_skips_a_pending_one_ends_the_server():
+    link = follower()
+    effects = link.feed(propose(*(entry(5, n) for n in range(1, 5))), packets.commits(z(5, 2), z(5, 3)))
+    assert [type(effect) for effect in effects] == [Log, Exit]
+
+
 def test_a_commit_without_a_proposal_is_ignored():
     assert follower().feed(packets.commit(z(5, 1))) == []
 
@@ -456,6 +472,21 @@ def test_after_the_end_nothing_happens():
     assert link.core.disconnected("again") == []
     assert link.feed(propose(entry(5, 2))) == []
     assert link.core.timeout(1_000_000) == []
+
+
+def test_what_is_half_on_disk_is_half_acknowledged():
+    link = follower()
+    link.feed(propose(*(entry(5, n) for n in range(1, 4))))
+    link.feed(propose(entry(5, 4)))
+    assert said(link.core.logged(z(5, 2))) == ["send ACK 500000001", "send ACK 500000002"]
+    assert link.core.logged(z(5, 2)) == []
+    assert said(link.core.logged(z(5, 4))) == ["send ACK 500000003", "send ACK 500000004"]
+
+
+def test_what_came_before_uptodate_is_acknowledged_across_epochs():
+    link = follower(Stage.NEWLEADER)
+    link.feed(propose(entry(4, 8), entry(4, 9), entry(5, 1)), packets.up_to_date())
+    assert said(link.core.logged(z(5, 1))) == ["send ACK 400000008", "send ACK 400000009", "send ACK 500000001"]
 
 
 def test_every_ack_is_one_packet():

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zabra.errors import ProtocolError
+from zabra.wire.primitives import Reader
 from zabra.wire.records_quorum import QuorumPacket
 from zabra.zab import packets
-from zabra.zab.packets import ForwardedRequest, LearnerHello, Packet, PacketStream
+from zabra.zab.packets import ForwardedRequest, LearnerHello, Packet, PacketStream, Run, singly
 
 ZXID = 0x600000002
 FORWARDED = ForwardedRequest(0x1122, 7, 1, b"\x09\x08", (("ip", "127.0.0.1"),))
@@ -46,7 +47,7 @@ GOLDEN = {
 
 
 def split(data):
-    return PacketStream().feed(data)
+    return list(singly(PacketStream().feed(data)))
 
 
 def one(data):
@@ -151,8 +152,91 @@ STREAM = b"".join(data for data, _ in GOLDEN.values())
 def test_any_cut_of_a_stream_gives_the_same_packets(size):
     stream = PacketStream()
     pieces = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
-    assert [packet for piece in pieces for packet in stream.feed(piece)] == split(STREAM)
+    assert [packet for piece in pieces for packet in singly(stream.feed(piece))] == split(STREAM)
     assert len(split(STREAM)) == len(GOLDEN)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "runs"),
+    [
+        (0x500000001, 0x500000002, [(0x500000001, 0x500000002)]),
+        (0x5000000FE, 0x500000103, [(0x5000000FE, 0x5000000FF), (0x500000100, 0x500000103)]),
+        (0x50000FFFD, 0x500010000, [(0x50000FFFD, 0x50000FFFF), 0x500010000]),
+        # NEWLEADER and UPTODATE are acknowledged with the beginning of the epoch: that must not be lost in a run.
+        (0x500000000, 0x500000002, [0x500000000, (0x500000001, 0x500000002)]),
+        (0x4FFFFFFFE, 0x500000001, [(0x4FFFFFFFE, 0x4FFFFFFFF), 0x500000000, 0x500000001]),
+    ],
+)
+@pytest.mark.parametrize(("kind", "make"), [(Packet.ACK, packets.acks), (Packet.COMMIT, packets.commits)])
+def test_acks_and_commits_of_successive_zxids_are_runs(first, last, runs, kind, make):
+    expected = [Run(kind, *run) if isinstance(run, tuple) else QuorumPacket(kind, run, None, None) for run in runs]
+    assert PacketStream().feed(make(first, last)) == expected
+
+
+@pytest.mark.parametrize(
+    "zxids", [[1, 3], [2, 1], [5, 5], [0x1FF, 0x101], [0x1_0000_0005, 0x2_0000_0006], [1, 2, 4], [0xFF, 0x100]]
+)
+def test_what_is_not_successive_is_no_run(zxids):
+    got = PacketStream().feed(b"".join(packets.ack(zxid) for zxid in zxids))
+    assert got == [QuorumPacket(Packet.ACK, zxid, None, None) for zxid in zxids]
+
+
+def test_other_packets_make_no_run():
+    for kind in (Packet.PING, Packet.SYNC):
+        data = packets.encode(kind, 1) + packets.encode(kind, 2)
+        assert PacketStream().feed(data) == [QuorumPacket(kind, 1, None, None), QuorumPacket(kind, 2, None, None)]
+    got = PacketStream().feed(packets.ack(1) + packets.commit(2) + packets.ack(3))
+    assert [packet.type for packet in got] == [Packet.ACK, Packet.COMMIT, Packet.ACK]
+
+
+PIECES = st.one_of(
+    st.builds(packets.acks, st.integers(0x5000000F0, 0x5000000FF), st.integers(0x5000000F0, 0x500000120)),
+    st.builds(packets.commits, st.integers(0x4FFFFFFF0, 0x4FFFFFFFF), st.integers(0x4FFFFFFF0, 0x500000010)),
+    st.builds(packets.ack, st.integers(-2, 3)),
+    st.builds(packets.proposal, st.integers(1, 3), st.binary(max_size=20)),
+    st.builds(
+        packets.request,
+        st.builds(
+            ForwardedRequest,
+            st.just(7),
+            st.integers(1, 3),
+            st.just(5),
+            st.binary(max_size=9),
+            st.none() | st.lists(st.tuples(st.sampled_from(["ip", "x"]), st.sampled_from(["", "1"]))).map(tuple),
+        ),
+    ),
+)
+
+
+@given(pieces=st.lists(PIECES, max_size=12), size=st.integers(1, 400))
+def test_whatever_comes_in_whatever_cut_is_read_as_the_record_reads_it(pieces, size):
+    data = b"".join(pieces)
+    reader, expected = Reader(data), []
+    while reader.pos < len(data):
+        expected.append(QuorumPacket.decode(reader))
+    stream = PacketStream()
+    cut = [data[at : at + size] for at in range(0, len(data), size)]
+    assert [packet for piece in cut for packet in singly(stream.feed(piece))] == expected
+    assert split(data) == expected
+
+
+@given(first=st.integers(1, 1000), count=st.integers(1, 1000))
+def test_many_packets_at_once_are_the_bytes_of_each(first, count):
+    zxids = range(first, first + count)
+    assert packets.acks(zxids[0], zxids[-1]) == b"".join(map(packets.ack, zxids))
+    assert packets.commits(zxids[0], zxids[-1]) == b"".join(map(packets.commit, zxids))
+    entries = [(zxid, b"x" * (zxid % 3)) for zxid in zxids[:10]]
+    assert packets.proposals(entries) == b"".join(packets.proposal(*entry) for entry in entries)
+
+
+def test_a_stream_does_not_collect_identities_without_end(monkeypatch):
+    monkeypatch.setattr(packets, "_KNOWN_MAX", 3)
+    stream = PacketStream()
+    many = [(("ip", f"10.0.0.{n}"),) for n in range(9)] + [(("digest", "x" * 300), ("ip", "::1"))] * 2
+    for identities in many:
+        (got,) = stream.feed(packets.request(FORWARDED._replace(identities=identities)))
+        assert got.auth_info == identities
+        assert len(stream._known) <= 3
 
 
 def test_a_snapshot_follows_its_packet_unparsed_and_packets_follow_the_snapshot():

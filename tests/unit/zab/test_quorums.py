@@ -159,3 +159,31 @@ def test_two_quorums_always_meet_and_more_acks_never_hurt(verifier, data):
         assert verifier.contains_quorum(one | other)
         if verifier.contains_quorum(other):
             assert one & other
+
+
+@given(
+    st.one_of(hierarchies(), st.integers(1, 7).map(lambda count: make_verifier(members(range(1, count + 1))))),
+    st.dictionaries(st.integers(1, 16), st.integers(0, 5)),
+)
+def test_a_zxid_is_agreed_when_those_who_have_it_are_a_quorum(verifier, acked):
+    def decides(zxid):
+        return verifier.contains_quorum({sid for sid, newest in acked.items() if newest >= zxid})
+
+    assert verifier.agreed(acked) == max((zxid for zxid in acked.values() if decides(zxid)), default=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "followers", "acked", "agreed"),
+    [
+        ("1", False, {1: 5}, 5),
+        ("1", False, {}, -1),
+        ("1", False, {1: 5, 9: 7}, 5),
+        ("0", False, {1: 5}, -1),
+        ("1", True, {1: 5, 2: 3}, 3),
+        ("1", True, {1: 5}, -1),
+    ],
+)
+def test_what_one_voter_has_is_agreed_when_the_oracle_says_so(text, followers, acked, agreed):
+    verifier = make_verifier(members([1, 2]), lambda: text)
+    verifier.update_need_oracle(followers=followers)
+    assert verifier.agreed(acked) == agreed

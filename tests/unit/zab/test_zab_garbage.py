@@ -11,7 +11,7 @@ from zabra.zab.effects import Close, Exit, Leave, SyncLearner
 from zabra.zab.invariants import check_leader, check_learner
 from zabra.zab.leader import Leader, LeaderOptions
 from zabra.zab.learner import Learner, Stage
-from zabra.zab.packets import PACKET_NAMES, Packet, PacketStream
+from zabra.zab.packets import PACKET_NAMES, Packet, PacketStream, Run
 from zabra.zab.quorums import make_verifier
 
 OLD = [entry(4, n) for n in range(1, 8)]
@@ -41,7 +41,14 @@ ODD = st.builds(
     st.none() | st.binary(max_size=40) | st.sampled_from([one.data for one in (*OLD, entry(5, 1), entry(5, 2))]),
     st.none(),
 )
-PACKETS = st.lists(st.lists(SEEN | SEEN | ODD, max_size=4), max_size=12)
+RUNS = st.sampled_from(
+    [
+        Run(kind, first, last)
+        for kind in (Packet.ACK, Packet.COMMIT)
+        for first, last in ((z(5, 1), z(5, 2)), (z(4, 7), z(4, 8)), (z(4, 7), z(4, 10)))
+    ]
+)
+PACKETS = st.lists(st.lists(SEEN | SEEN | ODD | RUNS, max_size=4), max_size=12)
 
 
 @settings(max_examples=300, deadline=None)

@@ -5,7 +5,7 @@ from struct import pack
 from zabra.config.dynamic import parse_config
 from zabra.wire.records_txn import SetDataTxn
 from zabra.zab.effects import Send, SendTo
-from zabra.zab.packets import PACKET_NAMES, PacketStream
+from zabra.zab.packets import PACKET_NAMES, PacketStream, singly
 from zabra.zab.quorums import make_verifier
 from zabra.zab.syncplan import Entry
 from zabra.zxid import make_zxid
@@ -61,7 +61,7 @@ class MemoryHistory:
 
 def packets_in(data):
     """``NAME zxid`` of every packet in some bytes."""
-    return [f"{PACKET_NAMES[packet.type]} {packet.zxid:x}" for packet in PacketStream().feed(data)]
+    return [f"{PACKET_NAMES[packet.type]} {packet.zxid:x}" for packet in singly(PacketStream().feed(data))]
 
 
 def said(effects):

@@ -18,7 +18,7 @@ from zabra.zab.invariants import Ensemble, check_leader, check_learner
 from zabra.zab.leader import Leader, LeaderOptions
 from zabra.zab.leader import Phase as LeaderPhase
 from zabra.zab.learner import Learner, Stage
-from zabra.zab.packets import Packet, PacketStream
+from zabra.zab.packets import Packet, PacketStream, singly
 from zabra.zab.quorums import make_verifier
 from zabra.zab.syncplan import LogChangedError, follows
 from zabra.zxid import counter_of, epoch_of, make_zxid
@@ -250,7 +250,7 @@ class World:
 
     def _do_Send(self, server, effect):
         on_disk = server.disk.on_disk()
-        for packet in PacketStream().feed(effect.data):
+        for packet in singly(PacketStream().feed(effect.data)):
             if packet.type == Packet.ACK and counter_of(packet.zxid):
                 self.ensemble.acked(server.sid, packet.zxid, on_disk)
             elif packet.type == Packet.ACK:
