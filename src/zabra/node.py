@@ -7,11 +7,10 @@ the configuration is the caller's step before the first one here.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable
 from enum import Enum
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from zabra.admin.fourletter import answer
 from zabra.admin.status import register_gauges
@@ -20,22 +19,22 @@ from zabra.auth.registry import build_registry
 from zabra.auth.rights import Rights
 from zabra.config.model import Settings
 from zabra.errors import ConfigError
-from zabra.frontend.attach import Attach
 from zabra.frontend.gate import Gate
 from zabra.frontend.hub import Hub
 from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle
 from zabra.frontend.listener import Listener
+from zabra.node_member import new_member
+from zabra.node_serving import Serving
 from zabra.node_status import NodeStatus
 from zabra.obs.metrics import Metrics
 from zabra.obs.stats import ServerStats
-from zabra.pipeline.chores import Chores
 from zabra.pipeline.commit import Commit
 from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.persist import Persist
+from zabra.pipeline.ports import Pipeline
 from zabra.pipeline.prep import Prep
-from zabra.pipeline.reads import Reads
 from zabra.pipeline.request import Proposal
-from zabra.pipeline.snapshots import SnapshotPolicy, Snapshotter
+from zabra.quorum.peer import Member
 from zabra.runtime.ports import Runtime, Worker
 from zabra.sessions.tracker import SessionTracker
 from zabra.storage.database import Database
@@ -48,10 +47,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 #: TTL nodes mark their owner with a top byte that a larger server id would collide with.
-_SERVER_ID_MAX_EXTENDED = 254
-#: Writes between two calls of gc.freeze, so that a full collection never meets more new znodes than that. Nothing here
-#: leaves garbage in cycles, which would now stay for good.
-_FREEZE_EVERY = 10_000
+_SERVER_ID_MAX_EXTENDED: Final = 254
 
 
 class State(Enum):
@@ -64,80 +60,92 @@ class State(Enum):
 
 
 class Server:
-    """A standalone server in the running event loop."""
+    """One server, standalone or a member of an ensemble, in the running event loop."""
 
     # Made by the start, in this order.
     stats: ServerStats
     folders: Folders
-    db: Database
+    store: SnapshotStore
+    gate: Gate
+    rights: Rights
     hub: Hub
-    sessions: SessionTracker
+    db: Database
+    snapshot_worker: Worker
     throttle: ConnectionThrottle
-    pipeline: LocalPipeline
-    snapshotter: Snapshotter
+    #: Of a standalone server, and of a member while it has a role that serves.
+    pipeline: Pipeline
 
     def __init__(self, settings: Settings, runtime: Runtime, *, name: str = "zabra") -> None:
         self.settings = settings
         self.runtime = runtime
         self.name = name
         self.state = State.INITIAL
+        self.loop = asyncio.get_running_loop()
         #: The exit code, once the server stopped, by itself or by :meth:`stop`.
-        self.stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.stopped: asyncio.Future[int] = self.loop.create_future()
         #: The port in use, 0 without one.
         self.client_port = 0
         self.started_at = runtime.clock.monotonic()
-        self._loop = asyncio.get_running_loop()
+        #: What serves clients now.
+        self.serving_parts: Serving | None = None
+        #: None: a standalone server.
+        self.member: Member | None = None
         self._workers: list[Worker] = []
         self._timers: list[asyncio.TimerHandle] = []
         self._locks: list[Callable[[], None]] = []
-        self._chores: Chores | None = None
         self._listener: Listener | None = None
-        self._persist: Persist | None = None
-        #: Writes since the collector was last told to leave everything alone.
-        self._unfrozen = 0
-
-    @property
-    def tree(self) -> DataTree:
-        """The znodes."""
-        return self.db.tree
+        self._persist: Persist[Proposal] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def serving(self) -> bool:
         """Whether requests are answered."""
-        return self.state is State.RUNNING
+        return self.state is State.RUNNING and self.hub.running
+
+    @property
+    def tree(self) -> DataTree:
+        """What clients see; another object after a member's data was replaced."""
+        return self.db.tree
 
     async def start(self) -> None:
-        """Start and serve. Raises ConfigError, DataError or OSError, with nothing left running."""
+        """Start; a standalone server then serves, a member looks for its leader.
+
+        Raises ConfigError, DataError, BindError or OSError, with nothing left running.
+        """
         try:
-            self._decide_role()
+            self._check_settings()
             self._start_cleanup()
             self._make_statistics()
             self._open_storage()
             await self._bind_listener()
             recovered = await self._recover_data()
-            self._start_session_tracker()
-            self._wire_stages(recovered)
-            self._publish_metrics()
-            self._run()
+            if self.settings.is_distributed:
+                self._publish_metrics()
+                await self._join_ensemble()
+            else:
+                sessions = self._start_session_tracker(recovered)
+                self._wire_stages(sessions)
+                self._publish_metrics()
+                self._run(recovered)
         except BaseException:
             await self._release()
             raise
 
     # -- the steps of the start, in order
 
-    def _decide_role(self) -> None:
+    def _check_settings(self) -> None:
         settings = self.settings
-        if settings.is_distributed:
-            raise ConfigError("this describes a member of an ensemble, which this release cannot run")
         if settings.extended_types_enabled and settings.server_id > _SERVER_ID_MAX_EXTENDED:
             raise ConfigError(f"extendedTypesEnabled needs a server id of at most {_SERVER_ID_MAX_EXTENDED}")
+        if settings.ensemble is not None and settings.server_id not in settings.ensemble.members:
+            raise ConfigError(f"the ensemble has no server {settings.server_id}, which this one is to be")
 
     def _start_cleanup(self) -> None:
         """Purge old snapshots and logs now and then, in a worker of its own (``DatadirCleanupManager``)."""
         hours = self.settings.autopurge_purge_interval_hours
         if hours > 0:
-            self._purge_worker = self._new_worker("purge")
-            self._timers.append(self._loop.call_soon(self._purge))  # type: ignore[arg-type]
+            self._purge_worker = self.new_worker("purge")
+            self._timers.append(self.loop.call_soon(self._purge))  # type: ignore[arg-type]
 
     def _make_statistics(self) -> None:
         self.stats = ServerStats(Metrics())
@@ -151,14 +159,20 @@ class Server:
         # Two servers on one folder would each lose what the other acknowledged.
         for folder in dict.fromkeys((self.folders.logs, self.folders.snapshots)):
             self._locks.append(lock_folder(self.runtime.disk, folder))
-        self._store = SnapshotStore(
+        self.store = SnapshotStore(
             self.runtime.disk,
             self.folders.snapshots,
             compression=settings.snapshot_compression,
             last_zxid_section=settings.serialize_last_processed_zxid_enabled,
         )
         self.db = Database(
-            settings, self.runtime.disk, self.folders, self._store, self.runtime.clock, self.stats.metrics
+            settings,
+            self.runtime.disk,
+            self.folders,
+            self.store,
+            self.runtime.clock,
+            self.stats.metrics,
+            commit_log_count=settings.commit_log_count,
         )
 
     async def _bind_listener(self) -> None:
@@ -167,116 +181,127 @@ class Server:
         registry = build_registry(settings)
         for warning in registry.warnings:
             _log.warning("%s", warning)
-        self._gate = Gate(registry, Enforcement(settings, registry))
-        self._rights = Rights(registry, skip_acl=settings.skip_acl)
+        self.gate = Gate(registry, Enforcement(settings, registry))
+        self.rights = Rights(registry, skip_acl=settings.skip_acl)
         self.hub = Hub(
             settings,
             self.runtime.clock,
             self.stats,
             ConnectionLimits(settings.max_cnxns, settings.max_client_cnxns),
-            self._gate,
-            self._rights,
+            self.gate,
+            self.rights,
             lambda word, extra: answer(word, self.status, extra=extra),
-            self._loop,
+            self.loop,
         )
-        if settings.client_port is None:
-            return
+        # Whoever comes while a member has no role is to try another one; a standalone server soon serves.
+        self.hub.waits = not settings.is_distributed
+        if settings.client_port is not None:
+            await self._bind(settings.client_port_address, settings.client_port)
+
+    async def _bind(self, host: str | None, port: int) -> None:
         self._listener = Listener(self.hub)
-        await self._listener.bind(
-            settings.client_port_address, settings.client_port, settings.client_port_listen_backlog
-        )
+        await self._listener.bind(host, port, self.settings.client_port_listen_backlog)
         self.client_port = self._listener.port
 
     async def _recover_data(self) -> Recovered:
-        return await self._in_worker(self.db.load)
+        settings = self.settings
+        recovered = await self._in_worker(self.db.load)
+        self.snapshot_worker = self.new_worker("snapshot")
+        self.throttle = ConnectionThrottle(settings, self.runtime.random, int(self.runtime.clock.monotonic() * 1000))
+        return recovered
 
-    def _start_session_tracker(self) -> None:
+    # A standalone server.
+
+    def _start_session_tracker(self, recovered: Recovered) -> SessionTracker:
         """Live sessions get their full timeout; ephemerals of all others go (``ZooKeeperServer.loadData``)."""
         now_ms = int(self.runtime.clock.monotonic() * 1000)
         settings = self.settings
-        logged = self.db.sessions
-        self.sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms, logged)
-        for session_id, timeout_ms in logged.items():
-            self.sessions.track(session_id, timeout_ms, now_ms)
-        removed = remove_dead_ephemerals(self.tree, logged)
+        sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms, self.db.sessions)
+        for session_id, timeout_ms in list(recovered.sessions.items()):
+            sessions.track(session_id, timeout_ms, now_ms)
+        removed = remove_dead_ephemerals(self.tree, recovered.sessions)
         if removed:
             _log.warning("removed the ephemerals of %d sessions that no longer exist", removed)
+        return sessions
 
-    def _wire_stages(self, recovered: Recovered) -> None:
+    def _wire_stages(self, sessions: SessionTracker) -> None:
         settings = self.settings
         runtime = self.runtime
         tree = self.tree
         persist = self._persist = Persist(
             self.db.writer,
-            self._new_worker("log"),
-            self._new_worker("fill"),
+            self.new_worker("log"),
+            self.new_worker("fill"),
             runtime.clock,
-            self._loop,
+            self.loop,
             self._commit,
-            self._fatal,
+            self.fatal,
             self.stats,
             flush_delay_ms=settings.flush_delay_ms,
             max_batch_size=settings.max_batch_size,
             sync_warning_ms=settings.fsync_warning_threshold_ms,
         )
-        limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
         prep = Prep(
             tree,
-            self._rights,
+            self.rights,
             persist.propose,
             enforce_quota=settings.enforce_quota,
             close_session_paths=settings.close_session_txn_enabled,
             reconfig_enabled=settings.reconfig_enabled,
-            limit=limit,
+            limit=settings.jute_max_buffer + settings.jute_max_buffer_extra,
         )
-        commit = Commit(tree, prep.pending, self.sessions)
-        self.pipeline = LocalPipeline(prep, persist, commit, self.sessions, runtime.clock)
-        self.throttle = ConnectionThrottle(settings, runtime.random, int(runtime.clock.monotonic() * 1000))
-        self.snapshotter = Snapshotter(
-            tree,
-            self.sessions.logged,
-            self._store,
-            self._new_worker("snapshot"),
-            runtime.clock,
-            self._loop,
-            self.stats.metrics,
-        )
-        self._snapshot_policy = SnapshotPolicy(runtime.random, settings.snap_count, settings.snap_size_limit_kb * 1024)
-        self._reads = Reads(tree, self._rights, limit)
-        self._chores = Chores(settings, self.pipeline, tree, runtime.clock, self.stats.metrics)
-        tree.deliver = self.hub.deliver
-        tree.quotas.on_exceeded = self.stats.metrics.quota_exceeded_error_per_namespace.add
-        self._gate.tree = tree
-        # As in Apache a start leaves a snapshot of what it loaded; a fresh folder already has its first one.
-        if recovered.created_snapshot is None:
-            self.snapshotter.take_nowait()
+        self.pipeline = LocalPipeline(prep, persist, Commit(tree, prep.pending, sessions), sessions, runtime.clock)
+        self.serving_parts = Serving(self, self.pipeline)
 
     def _publish_metrics(self) -> None:
         register_gauges(self.stats.metrics, self.status)
 
-    def _run(self) -> None:
+    def _run(self, recovered: Recovered) -> None:
         """RUNNING: the requests that waited are served."""
-        assert self._chores is not None
+        serving = self.serving_parts
+        assert serving is not None
+        assert isinstance(self.pipeline, LocalPipeline)
+        # As in Apache a start leaves a snapshot of what it loaded; a fresh folder already has its first one.
+        if recovered.created_snapshot is None:
+            serving.snapshotter.take_nowait()
         self.state = State.RUNNING
-        self._chores.start()
-        self.hub.run(self.pipeline, self._reads, Attach(self.hub, self.throttle), self.tree)
-
-    # -- running
+        serving.do_chores(self, self.pipeline)
+        serving.take_clients()
 
     def _commit(self, writes: list[Proposal], started: float) -> None:
-        """A batch is durable: commit it, and see whether a snapshot is due."""
-        self.hub.commit_turn(writes, started)
-        self._unfrozen += len(writes)
-        if self._unfrozen > _FREEZE_EVERY:
-            self._unfrozen = 0
-            gc.freeze()
-        if (
-            self._snapshot_policy.due(len(writes), self._persist.last_size if self._persist else 0)
-            and not self.snapshotter.running
-        ):
-            self._snapshot_policy.reset()
-            self.db.writer.roll()
-            self.snapshotter.take_nowait()
+        """A batch is durable."""
+        serving = self.serving_parts
+        assert serving is not None
+        assert self._persist is not None
+        serving.commit_turn(writes, started)
+        serving.logged(len(writes), self._persist.last_size)
+
+    # A member of an ensemble.
+
+    async def _join_ensemble(self) -> None:
+        """RUNNING: look for a leader; whether clients are served depends on the role."""
+        self.member = new_member(self)
+        self.state = State.RUNNING
+        await self.member.start()
+
+    async def rebind(self) -> None:
+        """Listen where the membership says now, if that changed (``processReconfig``). Clients there are stay."""
+        member = self.member
+        own = member.context.membership.own if member is not None else None
+        if own is None or own.client_port in (None, self.client_port) or self._listener is None:
+            return
+        assert own.client_port is not None
+        old = self._listener
+        try:
+            await self._bind(own.client_host, own.client_port)
+        except OSError as error:
+            _log.error("cannot listen on the client address of the new membership: %s", error)
+            self._listener = old
+            return
+        old.stop_listening()
+        _log.info("clients connect to port %d from now on", self.client_port)
+
+    # -- while it runs
 
     def _purge(self) -> None:
         settings = self.settings
@@ -290,18 +315,24 @@ class Server:
                 _log.warning("purge failed: %s", error)
             if self.state in (State.INITIAL, State.RUNNING):
                 seconds = settings.autopurge_purge_interval_hours * 3600
-                self._timers[:] = [self._loop.call_later(seconds, self._purge)]
+                self._timers[:] = [self.loop.call_later(seconds, self._purge)]
 
         self._purge_worker.submit(job, done)
 
-    def _fatal(self, what: str, error: BaseException) -> None:
+    def fatal(self, what: str, error: BaseException) -> None:
         """Disk and memory may disagree: answer nothing more, end with a message and a code."""
-        _log.critical("stopping: %s: %s", what, error)
-        self.state = State.ERROR
         self.stats.metrics.unrecoverable_error_count.add()
+        self.exit(1, f"{what}: {error}")
+
+    def exit(self, code: int, reason: str) -> None:
+        """Answer nothing more, end with ``code``."""
+        if self._ending is not None:
+            return
+        _log.critical("stopping: %s", reason)
+        self.state = State.ERROR
         for connection in list(self.hub.connections):
             connection.abort()
-        self._loop.create_task(self._end(1), name=f"{self.name}: end")
+        self._ending = self.loop.create_task(self._end(code), name=f"{self.name}: end")
 
     # -- the end
 
@@ -309,9 +340,12 @@ class Server:
         """Stop cleanly. Writes that are durable are answered, others are not; sessions live on in the files."""
         if self.state is State.RUNNING:
             self.state = State.SHUTDOWN
-            assert self._persist is not None
-            self._persist.flush()
-        await self._end(1 if self.state is State.ERROR else 0)
+            if self._persist is not None:
+                self._persist.flush()
+        if self._ending is not None:
+            await asyncio.wait((self._ending,))
+            return
+        await self._end(0)
 
     async def _end(self, code: int) -> None:
         await self._release()
@@ -322,30 +356,31 @@ class Server:
         """Give everything back; fine at any point of the start."""
         for timer in self._timers:
             timer.cancel()
-        if self._chores is not None:
-            self._chores.stop()
+        if self.member is not None:
+            await self.member.stop()
         if self._persist is not None:
             self._persist.stop()
-            self.snapshotter.stop()
+        if self.serving_parts is not None:
+            self.serving_parts.end()
         if self._listener is not None:
             await self._listener.close()
         for worker in self._workers:
             worker.close()
         self._workers.clear()
-        if self._persist is not None:
+        if hasattr(self, "db"):
             self.db.close()
         for unlock in self._locks:
             unlock()
         self._locks.clear()
 
-    def _new_worker(self, what: str) -> Worker:
+    def new_worker(self, what: str) -> Worker:
         worker = self.runtime.new_worker(f"{self.name}: {what}")
         self._workers.append(worker)
         return worker
 
     async def _in_worker(self, job: Callable[[], T]) -> T:
         """Run blocking work beside the loop, so that the port already answers."""
-        future: asyncio.Future[T] = self._loop.create_future()
+        future: asyncio.Future[T] = self.loop.create_future()
 
         def done(result: T | None, error: BaseException | None) -> None:
             if future.cancelled():
@@ -355,5 +390,5 @@ class Server:
             else:
                 future.set_result(cast(T, result))
 
-        self._new_worker("load").submit(job, done)
+        self.new_worker("load").submit(job, done)
         return await future

@@ -10,6 +10,7 @@ from zabra.admin.status import ConnectionStatus, MemberStatus, Peer, StatusSourc
 from zabra.config.model import Settings
 from zabra.frontend.connection import Connection
 from zabra.obs.stats import ServerStats
+from zabra.sessions.tracker import SessionTracker
 from zabra.tree.quota import namespace_gauges
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class NodeStatus(StatusSource):
 
     @property
     def mode(self) -> str:
-        return "standalone"
+        member = self._server.member
+        return member.mode if member is not None else "standalone"
 
     @property
     def member(self) -> MemberStatus | None:
@@ -77,7 +79,7 @@ class NodeStatus(StatusSource):
 
     @property
     def session_count(self) -> int:
-        return len(self._server.sessions.sessions)
+        return len(self._server.db.sessions)
 
     @property
     def connection_drop_probability(self) -> float:
@@ -124,7 +126,10 @@ class NodeStatus(StatusSource):
         return clock.wall_ms() + int(monotonic_ms - clock.monotonic() * 1000)
 
     def session_buckets(self) -> Iterable[tuple[int, list[int]]]:
-        for deadline, sessions in self._server.sessions.buckets():
+        sessions_here = self._server.pipeline.sessions
+        if not isinstance(sessions_here, SessionTracker):
+            return
+        for deadline, sessions in sessions_here.buckets():
             yield self._to_wall(deadline), [session.id for session in sessions]
 
     def connection_buckets(self) -> Iterable[tuple[int, list[tuple[Peer, int]]]]:

@@ -151,7 +151,8 @@ class LearnerRig:
             limit=self.settings.jute_max_buffer * 2,
         )
         attach = Attach(self.hub, ConnectionThrottle(self.settings, ZeroRandom(), 0))
-        self.hub.run(self.pipeline, self.reads, attach, self.tree)
+        self.hub.prepare(self.pipeline, self.reads, attach, self.tree)
+        self.hub.run()
 
     def committed_entry(self, entry: Entry) -> None:
         self.committed.append(entry)

@@ -398,7 +398,8 @@ class Rig:
 
     def start(self) -> None:
         """RUNNING: what waited is served."""
-        self.hub.run(*self._parts)
+        self.hub.prepare(*self._parts)
+        self.hub.run()
         self.run()
 
     def start_chores(self) -> Chores:

@@ -213,7 +213,7 @@ def test_sessions_get_their_full_timeout_after_a_restart(machine: Machine) -> No
         await machine.peer(server)
 
     async def second(server: Server) -> None:
-        (session,) = server.sessions.sessions.values()
+        (session,) = server.pipeline.sessions.sessions.values()
         assert session.timeout_ms == 10000
         assert session.deadline_ms >= machine.clock.monotonic() * 1000 + 10000
 
@@ -228,9 +228,9 @@ def test_ephemerals_of_unknown_sessions_are_removed_at_start(
     async def first(server: Server) -> None:
         peer = await machine.peer(server)
         await peer.call(Op.CREATE, create_body("/e", b"", 1))
-        server.sessions.remove(server.sessions.sessions.popitem()[0])
-        server.snapshotter.take_nowait()
-        while server.snapshotter.running:
+        server.pipeline.sessions.remove(server.pipeline.sessions.sessions.popitem()[0])
+        server.serving_parts.snapshotter.take_nowait()
+        while server.serving_parts.snapshotter.running:
             await asyncio.sleep(0)
 
     machine.run(first)
@@ -247,7 +247,7 @@ def test_a_snapshot_after_so_many_writes_rolls_the_log(machine: Machine) -> None
         peer = await machine.peer(server)
         for number in range(7):
             await peer.call(Op.CREATE, create_body(f"/{number}"))
-        while server.snapshotter.running:
+        while server.serving_parts.snapshotter.running:
             await asyncio.sleep(0)
 
     machine.run(main, snap_count=10)

@@ -77,8 +77,8 @@ class Hub:
         self.turn_latency_ms = 0
         self._turning = False
 
-    def run(self, pipeline: Pipeline, reads: Reads, attach: Attach, tree: DataTree) -> None:
-        """The server is RUNNING, in whatever role: serve the connections that waited."""
+    def prepare(self, pipeline: Pipeline, reads: Reads, attach: Attach, tree: DataTree) -> None:
+        """What a role serves clients with, and commits with in any case."""
         self.pipeline = pipeline
         self.touch = pipeline.touch
         self.set_data = pipeline.set_data
@@ -86,6 +86,9 @@ class Hub:
         self.reads = reads
         self.attach = attach
         self.tree = tree
+
+    def run(self) -> None:
+        """The server is RUNNING, in whatever role: serve the connections that waited."""
         self.running = True
         for connection in list(self.connections):
             connection.resume()

@@ -52,11 +52,15 @@ class Listener:
         interval = hub.settings.sessionless_cnxn_timeout_ms / 1000
         self._timer = self._loop.call_later(max(interval, 0.1), self._sweep)
 
-    async def close(self) -> None:
-        """Stop accepting, and close every connection."""
+    def stop_listening(self) -> None:
+        """Stop accepting; connections stay."""
         if self._timer is not None:
             self._timer.cancel()
         if self._server is not None:
             self._server.close()
+
+    async def close(self) -> None:
+        """Stop accepting, and close every connection."""
+        self.stop_listening()
         for connection in list(self._hub.connections):
             connection.close()

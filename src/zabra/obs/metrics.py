@@ -313,6 +313,18 @@ class Metrics:
         self.learner_handler_qp_time_ms = SummarySet("learner_handler_qp_time_ms", PercentileSummary)
         self.ack_latency = SummarySet("ack_latency", PercentileSummary)
 
+    def count(self, name: str, amount: int = 1) -> None:
+        """Add to one of the counters that only an ensemble moves."""
+        counter = getattr(self, name)
+        assert isinstance(counter, Counter)
+        counter.add(amount)
+
+    def observe(self, name: str, value: int) -> None:
+        """Add a value to one of the summaries that only an ensemble moves."""
+        summary = getattr(self, name)
+        assert isinstance(summary, Summary)
+        summary.add(value)
+
     def register_gauge(self, name: str, read: Callable[[], Number | None]) -> None:
         """Let ``name`` be answered by ``read`` at dump time; ``None`` leaves it out. A later call replaces it."""
         self._gauges[name] = read

@@ -13,11 +13,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.ports import Scheduler
-from zabra.pipeline.request import Proposal
 from zabra.runtime.ports import Clock, Worker
 from zabra.storage.logwriter import Batch, LogWriter
 
@@ -25,10 +24,13 @@ _log = logging.getLogger(__name__)
 
 #: Above this average a sync goes to the worker, in seconds; it comes back below half of it.
 INLINE_SYNC_MAX: Final = 0.002
+#: What stands for an entry on its way: the proposal that waits for it, or in an ensemble its zxid.
+T = TypeVar("T")
+
 _UNWRITTEN: Final = "the transaction log could not be written"
 
 
-class Persist:
+class Persist(Generic[T]):
     """Collects proposals, makes them durable, hands them to ``commit`` in order."""
 
     def __init__(
@@ -38,7 +40,7 @@ class Persist:
         filler: Worker,
         clock: Clock,
         scheduler: Scheduler,
-        commit: Callable[[list[Proposal], float], None],
+        commit: Callable[[list[T], float], None],
         fatal: Callable[[str, BaseException], None],
         stats: ServerStats,
         *,
@@ -64,9 +66,9 @@ class Persist:
         self._sync_warning = sync_warning_ms / 1000
         self._append = writer.append
         #: Proposed, not yet given to the disk.
-        self.batch: list[Proposal] = []
+        self.batch: list[T] = []
         #: Given to the disk.
-        self.in_flight: list[Proposal] = []
+        self.in_flight: list[T] = []
         #: Bytes of the batch that was given to the disk last.
         self.last_size = 0
         self._started = 0.0
@@ -84,7 +86,7 @@ class Persist:
         """Writes proposed and not yet durable."""
         return len(self.batch) + len(self.in_flight)
 
-    def propose(self, payload: bytes, write: Proposal) -> None:
+    def propose(self, payload: bytes, write: T) -> None:
         """Take a proposal into the batch of this turn."""
         self._append(payload)
         self.batch.append(write)
@@ -136,7 +138,7 @@ class Persist:
         self._durable(self.in_flight, seconds)
         self.flush()
 
-    def _durable(self, writes: list[Proposal], seconds: float) -> None:
+    def _durable(self, writes: list[T], seconds: float) -> None:
         self._account(seconds, len(writes), self._monotonic() - self._in_flight_started)
         self.in_flight = []
         try:

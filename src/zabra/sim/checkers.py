@@ -5,6 +5,7 @@ from __future__ import annotations
 from zabra.config.model import Settings
 from zabra.consts import CONTAINER_OWNER
 from zabra.node import Server
+from zabra.pipeline.local import LocalPipeline
 from zabra.sim.disk import MachineDisk, ProcessDisk
 from zabra.sim.loop import Process
 from zabra.sim.model import Model, ModelNode
@@ -40,7 +41,7 @@ def check_tree(server: Server, model: Model) -> None:
     _same("ephemerals", {owner: sorted(own) for owner, own in tree.ephemerals.items()}, _sorted(ephemerals))
     _same("containers", sorted(tree.containers), sorted(containers))
     _same("TTL nodes", sorted(tree.ttls), sorted(ttls))
-    _same("sessions", server.sessions.logged(), model.sessions)
+    _same("sessions", server.db.sessions, model.sessions)
     for owner in ephemerals:
         if owner not in model.sessions:
             raise Violation(f"session {owner:x} is gone and still has {ephemerals[owner]}")
@@ -110,7 +111,8 @@ def check_idle(server: Server) -> None:
     """Nothing is on its way: then nothing is kept for it either."""
     pipeline = server.pipeline
     _same("outstanding writes", pipeline.outstanding, 0)
-    _same("pending changes", pipeline.prep.pending.changes, {})
+    if isinstance(pipeline, LocalPipeline):
+        _same("pending changes", pipeline.prep.pending.changes, {})
     _same("connections to write to", server.hub.dirty, [])
     _same("connections held back", server.hub.held, [])
     for connection in server.hub.connections:

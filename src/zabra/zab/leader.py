@@ -292,6 +292,12 @@ class Leader:
         return self._step_down(f"server {sid}, which voted for this one, looks for another leader")
 
     @property
+    def synced_followers(self) -> set[int]:
+        """This server and the followers in step with it (``isQuorumSynced``)."""
+        followers = {learner.sid for learner in self._learners.values() if not learner.observer}
+        return self._synced() & (followers | {self.sid})
+
+    @property
     def deadline_ms(self) -> int | None:
         """When to call :meth:`timeout`; may change with every input."""
         times = [learner.read_deadline_ms for learner in self._learners.values()]

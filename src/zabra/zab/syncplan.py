@@ -19,7 +19,7 @@ inside an epoch is seen here, one at the end of an epoch only the storage knows,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Final, NamedTuple, Protocol
 
@@ -82,7 +82,7 @@ class SyncPlan(NamedTuple):
     #: Entries from memory, behind those from disk.
     entries: tuple[Entry, ...] = ()
 
-    def packets(self, history: History) -> Iterator[bytes]:
+    def packets(self, history: History) -> Generator[bytes, None, None]:
         """The packets of DIFF or TRUNC, read as they are wanted. Raises :class:`LogChangedError`, after a purge say."""
         yield packets.encode(self.op, self.zxid)
         if self.log_range is not None:

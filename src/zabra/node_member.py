@@ -1,0 +1,115 @@
+"""A member of an ensemble, wired: what its roles need of the server around them (:class:`zabra.quorum.context.Host`)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from zabra.node_serving import Serving
+from zabra.pipeline.local import LocalPipeline
+from zabra.pipeline.ports import Pipeline
+from zabra.quorum.configfiles import ConfigFiles
+from zabra.quorum.context import Context
+from zabra.quorum.membership import Membership
+from zabra.quorum.peer import Member
+from zabra.storage.epochs import load_epochs
+
+if TYPE_CHECKING:
+    from zabra.node import Server
+
+_log = logging.getLogger(__name__)
+
+
+class MemberHost:
+    """The server of one member."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._rebinding: asyncio.Task[None] | None = None
+
+    def serve(self, pipeline: Pipeline, *, authoritative: bool, clients: bool = True) -> None:
+        """A role has begun to serve."""
+        server = self._server
+        server.pipeline = pipeline
+        serving = server.serving_parts = Serving(server, pipeline)
+        if authoritative:
+            assert isinstance(pipeline, LocalPipeline)
+            serving.do_chores(server, pipeline)
+            # As in Apache a leader leaves a snapshot of what it begins with.
+            serving.snapshotter.take_nowait()
+        if clients:
+            serving.take_clients()
+
+    def halt(self) -> None:
+        """It serves nobody any more."""
+        serving, self._server.serving_parts = self._server.serving_parts, None
+        if serving is not None:
+            serving.end()
+
+    def commit_turn(self, writes: Sequence[Any], started: float) -> None:
+        """Have the pipeline commit."""
+        serving = self._server.serving_parts
+        assert serving is not None
+        serving.commit_turn(writes, started)
+
+    def end_turn(self) -> None:
+        """Write what clients were answered."""
+        self._server.hub.need_end_turn()
+
+    def logged(self, entries: int, size: int) -> None:
+        """Something is in the log."""
+        if self._server.serving_parts is not None:
+            self._server.serving_parts.logged(entries, size)
+
+    def rebind_client_port(self) -> None:
+        """The membership may have given us another client address."""
+        if self._rebinding is None or self._rebinding.done():
+            self._rebinding = self._server.loop.create_task(self._server.rebind(), name="client port")
+
+    def fatal(self, what: str, error: BaseException) -> None:
+        """Disk and memory may disagree."""
+        self._server.fatal(what, error)
+
+    def exit(self, code: int, reason: str) -> None:
+        """The server must not go on."""
+        self._server.exit(code, reason)
+
+
+def new_member(server: Server) -> Member:
+    """The member that the settings describe, with the data loaded. Raises :class:`DataError`, :class:`ConfigError`."""
+    settings = server.settings
+    config = settings.ensemble
+    assert config is not None
+    disk = server.runtime.disk
+    files = None
+    if settings.config_file:
+        files = ConfigFiles(disk, os.path.abspath(settings.config_file), multi_address=settings.multi_address_enabled)
+        if settings.reconfig_enabled and settings.config_backward_compatible:
+            files.back_up()
+    oracle = settings.oracle_path
+    membership = Membership(
+        settings.server_id,
+        config,
+        files,
+        reconfig_enabled=settings.reconfig_enabled,
+        multi_address=settings.multi_address_enabled,
+        read_oracle=(lambda: disk.read(oracle).decode("utf-8", "replace")) if oracle is not None else None,
+    )
+    membership.load_proposed()
+    epochs = load_epochs(disk, server.folders.snapshots, server.db.last_processed)
+    context = Context(
+        settings,
+        server.runtime,
+        server.db,
+        membership,
+        MemberHost(server),
+        server.rights,
+        server.stats,
+        epochs,
+        server.folders.snapshots,
+        server.new_worker,
+    )
+    return Member(context)

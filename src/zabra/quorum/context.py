@@ -1,0 +1,178 @@
+"""What the roles of a member share, and what the server around them must offer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar, cast
+
+from zabra.auth.rights import Rights
+from zabra.config.model import Settings
+from zabra.errors import ConfigError, DataError
+from zabra.obs.stats import ServerStats
+from zabra.pipeline.ports import Pipeline
+from zabra.pipeline.request import Proposal
+from zabra.quorum.membership import Membership
+from zabra.runtime.ports import Runtime, Worker
+from zabra.storage.database import Database
+from zabra.storage.epochs import Epochs, write_epoch
+from zabra.tree.config_node import write_config
+from zabra.zab.effects import EpochFile
+from zabra.zab.election import Election
+from zabra.zab.syncplan import Entry
+
+T = TypeVar("T")
+
+
+class Host(Protocol):
+    """The server around a member, which has its clients."""
+
+    def serve(self, pipeline: Pipeline, *, authoritative: bool, clients: bool = True) -> None:
+        """Serve clients with the database's tree through ``pipeline``, until :meth:`halt`.
+
+        ``authoritative``: this server leads, so the timed work (expiry, sweeps) is its own.
+        """
+
+    def halt(self) -> None:
+        """Serve nobody any more: every client connection is closed. Fine when nothing is served."""
+
+    def commit_turn(self, writes: Sequence[Proposal] | Sequence[Entry], started: float) -> None:
+        """Have the pipeline commit these, and write everything that comes of it; ``started``: monotonic seconds."""
+
+    def end_turn(self) -> None:
+        """Write what clients were answered."""
+
+    def logged(self, entries: int, size: int) -> None:
+        """So many log entries of so many bytes are on disk: see whether a snapshot is due."""
+
+    def rebind_client_port(self) -> None:
+        """The own client address may have changed with the membership."""
+
+    def fatal(self, what: str, error: BaseException) -> None:
+        """Disk and memory may disagree: end the server with exit code 1."""
+
+    def exit(self, code: int, reason: str) -> None:
+        """The server must not go on: end it with this code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a role ended, and what that means for what comes next."""
+
+    reason: str
+    #: The tree in memory stems from a snapshot that is not on disk.
+    reload: bool = False
+    #: For the next learner, see :class:`zabra.zab.effects.Leave`.
+    snapshot_epoch: int | None = None
+    #: A reconfiguration named the next leader: (server id, zxid of the change). Nobody votes then.
+    designated: tuple[int, int] | None = None
+
+
+class Moves(NamedTuple):
+    """Where a reconfiguration sends a server: whom it shall follow, by which zxid."""
+
+    leader: int
+    zxid: int
+
+
+class Context:
+    """One member: its settings, its data, its membership; and what both roles do with them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        runtime: Runtime,
+        db: Database,
+        membership: Membership,
+        host: Host,
+        rights: Rights,
+        stats: ServerStats,
+        epochs: Epochs,
+        epoch_folder: str,
+        new_worker: Callable[[str], Worker],
+    ) -> None:
+        self.settings = settings
+        self.runtime = runtime
+        self.db = db
+        self.membership = membership
+        self.host = host
+        self.rights = rights
+        self.stats = stats
+        self.loop = asyncio.get_running_loop()
+        self.my_id = membership.my_id
+        #: Those on disk.
+        self.epochs = epochs
+        self.election: Election
+        self._epoch_folder = epoch_folder
+        self.log_worker = new_worker("log")
+        self.fill_worker = new_worker("fill")
+        self._data_worker = new_worker("data")
+
+    def now_ms(self) -> int:
+        """What the cores call now: the loop's milliseconds, which its timers use as well."""
+        return int(self.loop.time() * 1000)
+
+    def store_epoch(self, which: EpochFile, epoch: int) -> None:
+        """Durable when this returns. Raises ``OSError``."""
+        write_epoch(self.runtime.disk, self._epoch_folder, which.value, epoch)
+        if which is EpochFile.ACCEPTED:
+            self.epochs = self.epochs._replace(accepted=epoch)
+        elif which is EpochFile.CURRENT:
+            self.epochs = self.epochs._replace(current=epoch)
+
+    def in_worker(self, job: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
+        """Run blocking work on the data beside the loop, then ``done(result, error)`` on it."""
+        self._data_worker.submit(job, done)
+
+    async def wait_worker(self, job: Callable[[], T]) -> T:
+        """The same for who can wait."""
+        future: asyncio.Future[T] = self.loop.create_future()
+
+        def done(result: T | None, error: BaseException | None) -> None:
+            if future.cancelled():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(cast(T, result))
+
+        self.in_worker(job, done)
+        return await future
+
+    def show_membership(self) -> None:
+        """Have clients read the committed membership from the config node."""
+        write_config(self.db.tree, self.membership.config, self.runtime.clock.wall_ms())
+
+    def see_membership(self, text: bytes) -> None:
+        """The last proposed membership; durable. Raises ``OSError``, :class:`ConfigError`."""
+        self.membership.see(self.membership.parse(text))
+
+    def activate(self, text: bytes, designated: int | None, zxid: int | None, leader: int) -> Moves | None:
+        """A membership is committed; where this sends us when it changes our role or ``leader`` (``processReconfig``).
+
+        Durable. Raises ``OSError``, :class:`ConfigError`.
+        """
+        membership = self.membership
+        if not membership.reconfig_enabled:
+            return None
+        before = membership.config
+        config = membership.parse(text)
+        was_observer = membership.is_observer
+        changed = membership.commit(config)
+        self.show_membership()
+        if not changed:
+            return None
+        self.host.rebind_client_port()
+        next_leader = designated if designated is not None else leader
+        moved = next_leader != leader
+        if designated is None:
+            old, new = before.members.get(leader), config.members.get(leader)
+            moved = new is not None and old is not None and old.addresses != new.addresses
+        if moved or was_observer != membership.is_observer:
+            return Moves(next_leader, zxid if zxid is not None else self.db.last_processed)
+        return None
+
+
+#: What a failed effect raises when disk or configuration let it down.
+DISK_ERRORS = (OSError, DataError, ConfigError)

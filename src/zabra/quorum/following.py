@@ -1,0 +1,415 @@
+"""[hot] Following or observing on the loop: the core of :mod:`zabra.zab.learner`, its connection, its log, its clients.
+
+Effects are performed in order. Three of them take long: cutting the log, writing a snapshot, and waiting for a slow
+disk. Meanwhile nothing is read from the leader and the core gets no input; elections and four-letter words go on.
+Source: ``Learner``, ``Follower``, ``Observer``, ``FollowerZooKeeperServer`` (3.9.5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from zabra.errors import DataError, ProtocolError
+from zabra.pipeline.forward import ForwardingPipeline
+from zabra.quorum.channel import Channel, ChannelOwner
+from zabra.quorum.context import DISK_ERRORS, Context, Outcome
+from zabra.quorum.rolelog import RoleLog
+from zabra.sessions.learner import LearnerSessions
+from zabra.storage.snapstream import SnapStreamLoader
+from zabra.zab import packets
+from zabra.zab.discovery import Summary
+from zabra.zab.effects import (
+    ActivateConfig,
+    AnswerPing,
+    Commit,
+    Effect,
+    Exit,
+    FlushLog,
+    LastSeenConfig,
+    Leave,
+    LoadSnapshot,
+    Log,
+    Revalidated,
+    SaveSnapshot,
+    Send,
+    Serve,
+    StoreEpoch,
+    Synced,
+    Truncate,
+)
+from zabra.zab.learner import EXIT_QUORUM_PACKET, Learner
+from zabra.zab.packets import PacketStream
+from zabra.zab.syncplan import Entry
+
+_log = logging.getLogger(__name__)
+
+#: Tries to reach the leader (``Learner.connectToLeader``).
+_TRIES: Final = 5
+
+
+class Following:
+    """The time under one leader. :meth:`run` is all of it."""
+
+    def __init__(self, context: Context, leader: int, *, observer: bool, snapshot_epoch: int | None) -> None:
+        self._context = context
+        self.leader = leader
+        self.observer = observer
+        self.pipeline: ForwardingPipeline | None = None
+        settings = context.settings
+        self.core = Learner(
+            context.my_id,
+            observer=observer,
+            accepted_epoch=context.epochs.accepted,
+            summary=Summary(context.epochs.current, context.db.last_processed),
+            config_version=context.membership.verifier.version,
+            floor=context.db.floor,
+            snapshot_epoch=snapshot_epoch,
+            tick_ms=settings.tick_time_ms,
+            init_limit=settings.init_limit,
+            sync_limit=settings.sync_limit,
+        )
+        self._loop = context.loop
+        self._stream = PacketStream(settings.jute_max_buffer + settings.jute_max_buffer_extra)
+        self._channel: Channel | None = None
+        self._log = RoleLog(context, self._logged)
+        self._ended: asyncio.Future[Outcome] = context.loop.create_future()
+        self._designated: tuple[int, int] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._effects: deque[Effect] = deque()
+        self._performing = False
+        #: An effect takes long: resolved at its end. And what the leader sent meanwhile, or why it is gone.
+        self._busy: asyncio.Future[None] | None = None
+        self._arrived: list[bytes] = []
+        self._broken: str | None = None
+        #: The snapshot that arrives.
+        self._loader: SnapStreamLoader | None = None
+
+    async def run(self) -> Outcome:
+        """Follow until this is over, then give everything back."""
+        try:
+            self._channel = await self._connect()
+            if self._channel is None or self._channel.is_over:
+                return Outcome(reason=f"server {self.leader}, the leader, cannot be reached")
+            self._perform(self.core.start(self._context.now_ms()))
+            self._arm()
+            return await self._ended
+        finally:
+            await self._close()
+
+    def end(self, reason: str) -> None:
+        """Stop following."""
+        self._end(Outcome(reason=reason))
+
+    def _end(self, outcome: Outcome) -> None:
+        if not self._ended.done():
+            self._ended.set_result(outcome)
+
+    async def _close(self) -> None:
+        """Leave nothing behind but a tree that is what the log says."""
+        if not self._ended.done():
+            self._ended.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._channel is not None:
+            self._channel.abort()
+        if self.pipeline is not None:
+            self.pipeline.stop()
+        self._context.host.halt()
+        if self._busy is not None:
+            await self._busy
+        if await self._log.finish() and self.pipeline is not None:
+            db = self._context.db
+            for entry in self.core.pending:
+                if entry.zxid > db.last_processed:
+                    db.apply(entry)
+
+    # -- the connection
+
+    async def _connect(self) -> Channel | None:
+        """Dial all addresses of the leader at once, a few times (``Learner.connectToLeader``)."""
+        settings = self._context.settings
+        line = self._context.membership.line_of(self.leader)
+        if line is None:
+            _log.warning("no membership has server %d, which shall lead", self.leader)
+            return None
+        give_up = self._loop.time() + settings.connect_to_learner_master_limit * settings.tick_time_ms / 1000
+        addresses = [(host, port) for host, port, _ in line.addresses]
+        for attempt in range(_TRIES):
+            left = give_up - self._loop.time()
+            if self._ended.done() or left <= 0:
+                return None
+            found = await self._dial(addresses, left)
+            if found is not None:
+                return found
+            if attempt + 1 < _TRIES:
+                await asyncio.sleep(settings.leader_connect_delay_during_retry_ms / 1000)
+        return None
+
+    async def _dial(self, addresses: list[tuple[str, int]], limit_s: float) -> Channel | None:
+        """The first address that answers wins; the others are hung up on."""
+        found: asyncio.Future[Channel | None] = self._loop.create_future()
+        left = len(addresses)
+
+        def ended(task: asyncio.Task[Channel | None]) -> None:
+            nonlocal left
+            left -= 1
+            channel = None if task.cancelled() else task.result()
+            if channel is not None and found.done():
+                channel.abort()
+            elif not found.done() and (channel is not None or left == 0):
+                found.set_result(channel)
+
+        tasks = [
+            self._loop.create_task(self._dial_one(host, port, limit_s), name=f"dial the leader at {host}:{port}")
+            for host, port in addresses
+        ]
+        for task in tasks:
+            task.add_done_callback(ended)
+        try:
+            return await found
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _dial_one(self, host: str, port: int, limit_s: float) -> Channel | None:
+        owner = ChannelOwner(lambda _: None, self._received, self._lost)
+        no_delay = self._context.settings.follower_nodelay
+        try:
+            async with asyncio.timeout(limit_s):
+                _, channel = await self._loop.create_connection(lambda: Channel(owner, no_delay=no_delay), host, port)
+        except (OSError, ValueError) as error:
+            why = str(error) or "no answer in time"
+            _log.warning("cannot reach server %d, the leader, at %s:%d: %s", self.leader, host, port, why)
+            return None
+        return channel
+
+    def _received(self, channel: Channel, data: bytes) -> None:
+        if self._ended.done() or (self._channel is not None and channel is not self._channel):
+            return
+        if self._busy is not None or self._channel is None:
+            self._arrived.append(data)
+            return
+        self._take(data)
+        self._resume_input()
+
+    def _resume_input(self) -> None:
+        """Take what arrived while something took long."""
+        while self._arrived and self._busy is None and not self._ended.done():
+            data = b"".join(self._arrived)
+            self._arrived.clear()
+            self._take(data)
+        if self._busy is None and self._broken is not None and not self._ended.done():
+            why, self._broken = self._broken, None
+            self._perform(self.core.disconnected(why))
+
+    def _take(self, data: bytes) -> None:
+        """Bytes of the leader: of a snapshot, or packets."""
+        if self._loader is not None:
+            self._load(data)
+            return
+        try:
+            arrived = self._stream.feed(data)
+        except ProtocolError as error:
+            self._perform(self.core.disconnected(f"the leader sent garbage: {error}"))
+            return
+        if arrived:
+            self._perform(self.core.packets(arrived, self._context.now_ms()))
+            if self._loader is not None and self._busy is None:
+                self._load(self._stream.rest())
+
+    def _lost(self, channel: Channel, why: str) -> None:
+        if channel is self._channel and not self._ended.done():
+            self._broken = why
+            self._resume_input()
+
+    # -- inputs and effects
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.core.deadline_ms
+        if deadline is not None and not self._ended.done():
+            # Every packet moves the deadline; the timer looks again when it was to be.
+            self._timer = self._loop.call_at(deadline / 1000, self._timeout)
+
+    def _timeout(self) -> None:
+        if self._busy is not None:
+            # Nothing is read from the leader, so it cannot be blamed for its silence.
+            self.core.alive(self._context.now_ms())
+        self._perform(self.core.timeout(self._context.now_ms()))
+        self._arm()
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        self._effects.extend(effects)
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._effects and self._busy is None and not self._ended.done():
+                self._one(self._effects.popleft())
+        except DISK_ERRORS as error:
+            self._context.host.fatal("the learner's state could not be stored", error)
+            self.end("the disk failed")
+        finally:
+            self._performing = False
+
+    def _one(self, effect: Effect) -> None:
+        """Perform one effect; the frequent ones first."""
+        context = self._context
+        match effect:
+            case Log(entries):
+                self._log.append(entries)
+            case Commit(entries):
+                self._commit(entries)
+            case Send(data):
+                assert self._channel is not None
+                self._channel.send(data)
+            case AnswerPing(zxid):
+                touched = self.pipeline.take_touched() if self.pipeline is not None else []
+                self._perform([Send(packets.ping_answer(zxid, touched))])
+            case Revalidated(session, valid):
+                if self.pipeline is not None:
+                    self.pipeline.revalidated(session, valid)
+                    context.host.end_turn()
+            case Synced():
+                if self.pipeline is not None:
+                    self.pipeline.synced()
+                    context.host.end_turn()
+            case FlushLog():
+                if self._log.outstanding:
+                    self._begin_wait()
+                    self._log.on_idle(self._end_wait)
+            case StoreEpoch(which, epoch):
+                context.store_epoch(which, epoch)
+            case LastSeenConfig(text):
+                context.see_membership(text)
+            case ActivateConfig(text, designated, zxid):
+                self._activate(text, designated, zxid)
+            case Truncate(upto):
+                self._long_work("cut the log", lambda: context.db.truncate(upto))
+            case LoadSnapshot(at):
+                self._loader = context.db.receive_snapshot(at)
+            case SaveSnapshot(base):
+                self._long_work("save the leader's snapshot", lambda: context.db.save_snapshot(base))
+            case Serve(epoch):
+                self._serve(epoch)
+            case Leave(reason, reload, snapshot_epoch):
+                self._end(
+                    Outcome(reason=reason, reload=reload, snapshot_epoch=snapshot_epoch, designated=self._designated)
+                )
+            case Exit(code, reason):
+                self.end(reason)
+                context.host.exit(code, reason)
+            case _:
+                raise AssertionError(f"no effect of a learner: {effect}")
+
+    def _begin_wait(self) -> None:
+        """Nothing is read and nothing else is performed until :meth:`_end_wait`."""
+        self._busy = self._loop.create_future()
+        if self._channel is not None:
+            self._channel.pause()
+
+    def _end_wait(self) -> None:
+        busy, self._busy = self._busy, None
+        assert busy is not None
+        busy.set_result(None)
+        if self._ended.done():
+            return
+        self.core.alive(self._context.now_ms())
+        self._perform(())
+        if self._busy is None and self._channel is not None:
+            self._channel.resume()
+            self._resume_input()
+
+    def _long_work(self, what: str, job: Callable[[], None]) -> None:
+        """Have a worker do it."""
+        self._begin_wait()
+        began = self._loop.time()
+
+        def done(_: None, error: BaseException | None) -> None:
+            if error is not None:
+                self._work_failed(what, error)
+            else:
+                _log.info("%s in %d ms", what, (self._loop.time() - began) * 1000)
+            self._end_wait()
+
+        self._context.in_worker(job, done)
+
+    def _work_failed(self, what: str, error: BaseException) -> None:
+        """What the files hold is not what the leader asked for: two histories must not live on (ZOOKEEPER-3701)."""
+        self.end(f"could not {what}")
+        if isinstance(error, DataError):
+            self._context.host.exit(EXIT_QUORUM_PACKET, f"could not {what}: {error}")
+        else:
+            self._context.host.fatal(f"could not {what}", error)
+
+    def _load(self, data: bytes) -> None:
+        """Bytes of the snapshot, perhaps the last of them."""
+        loader = self._loader
+        assert loader is not None
+        now_ms = self._context.now_ms()
+        self.core.alive(now_ms)
+        try:
+            rest = loader.feed(data)
+        except (ProtocolError, DataError) as error:
+            self._perform(self.core.disconnected(f"the leader's snapshot is damaged: {error}"))
+            return
+        if rest is None:
+            return
+        self._loader = None
+        _log.info("got a snapshot of zxid 0x%x from the leader", self._context.db.last_processed)
+        self._perform(self.core.snapshot_loaded(now_ms))
+        if rest:
+            self._take(rest)
+
+    def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
+        moves = self._context.activate(text, designated, zxid, self.leader)
+        if moves is not None:
+            self._designated = (moves.leader, moves.zxid)
+            # After the rest of the effects: the change itself is applied first.
+            self._loop.call_soon(
+                lambda: self._end(
+                    Outcome(reason="a new membership changes its role or leader", designated=self._designated)
+                )
+            )
+
+    # -- serving
+
+    def _serve(self, epoch: int) -> None:
+        context = self._context
+        settings = context.settings
+        now_ms = int(context.runtime.clock.monotonic() * 1000)
+        sessions = LearnerSessions(context.my_id, now_ms, context.db.sessions)
+        self.pipeline = ForwardingPipeline(
+            context.db,
+            sessions,
+            self._send,
+            context.loop,
+            context.runtime.clock.monotonic,
+            lambda: self.core.last_zxid,
+            limit=settings.jute_max_buffer + settings.jute_max_buffer_extra,
+        )
+        context.election.epoch_established(epoch)
+        context.show_membership()
+        _log.info("in sync with server %d, the leader of epoch 0x%x", self.leader, epoch)
+        context.host.serve(self.pipeline, authoritative=False)
+
+    def _send(self, data: bytes) -> None:
+        if self._channel is not None:
+            self._channel.send(data)
+
+    def _logged(self, zxid: int) -> None:
+        self._perform(self.core.logged(zxid))
+
+    def _commit(self, entries: tuple[Entry, ...]) -> None:
+        if self.pipeline is None:
+            apply = self._context.db.apply
+            for entry in entries:
+                apply(entry)
+        else:
+            self._context.host.commit_turn(entries, self.pipeline.waiting_since)

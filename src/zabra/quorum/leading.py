@@ -1,0 +1,462 @@
+"""[hot] A term as leader on the loop: the core of :mod:`zabra.zab.leader`, its connections, its log, its clients.
+
+::
+
+    client writes, forwarded requests --> LocalPipeline validates --> propose (collected for one turn of the loop)
+        --> core: PROPOSAL to the followers, then the own log --> acks --> core: COMMIT --> tree, events, replies
+
+Effects are performed in the order the core gave them. An effect may cause the next input at once, when the log is
+written in the loop's own thread; what follows from that waits behind the effects before it.
+Source: ``Leader``, ``LeaderZooKeeperServer``, ``LearnerHandler`` (3.9.5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Generator, Iterable
+from typing import Final
+
+from zabra.config.dynamic import EnsembleConfig
+from zabra.consts import Op
+from zabra.errors import ProtocolError
+from zabra.pipeline.commit import Commit as CommitStage
+from zabra.pipeline.local import LocalPipeline
+from zabra.pipeline.prep import Prep
+from zabra.pipeline.prep_reconfig import Reconfiguration
+from zabra.pipeline.request import Proposal
+from zabra.quorum.channel import Channel, ChannelOwner
+from zabra.quorum.context import DISK_ERRORS, Context, Moves, Outcome
+from zabra.quorum.membership import Membership
+from zabra.quorum.rolelog import RoleLog
+from zabra.sessions.tracker import SessionTracker
+from zabra.tree.dump import Dump
+from zabra.zab.discovery import Summary
+from zabra.zab.effects import (
+    ActivateConfig,
+    Close,
+    Commit,
+    Effect,
+    Forwarded,
+    LastSeenConfig,
+    Log,
+    Revalidate,
+    SendTo,
+    Serve,
+    StepDown,
+    StoreEpoch,
+    SyncLearner,
+    Touched,
+)
+from zabra.zab.leader import Leader, LeaderOptions, Phase
+from zabra.zab.packets import PACKET_NAMES, ForwardedRequest, Packet, PacketStream, encode
+from zabra.zab.syncplan import Entry, SyncPlan
+from zabra.zab.types import Elected
+
+_log = logging.getLogger(__name__)
+
+#: Ends a snapshot on the wire (``LearnerHandler``).
+SNAPSHOT_END: Final = b"\x00\x00\x00\x0aBenWasHere"
+#: Nodes of a snapshot encoded at once.
+_NODES: Final = 500
+
+
+class _Members:
+    """The membership as a reconfig is validated against it."""
+
+    def __init__(self, membership: Membership, core: Leader) -> None:
+        self._membership = membership
+        self._core = core
+
+    @property
+    def committed(self) -> EnsembleConfig:
+        """The membership in force."""
+        return self._membership.config
+
+    @property
+    def last_seen(self) -> EnsembleConfig:
+        """The last one proposed."""
+        return self._membership.last_seen.config
+
+    def has_quorum(self, config: EnsembleConfig) -> bool:
+        """Whether its voters that are in step are a quorum of it."""
+        return self._membership.make(config).contains_quorum(self._core.synced_followers)
+
+
+class Leading:
+    """One term. :meth:`run` is all of it."""
+
+    def __init__(self, context: Context, elected: Elected) -> None:
+        self._context = context
+        settings = context.settings
+        membership = context.membership
+        self.core = Leader(
+            context.my_id,
+            context.db,
+            LeaderOptions(
+                tick_ms=settings.tick_time_ms,
+                init_limit=settings.init_limit,
+                sync_limit=settings.sync_limit,
+                reconfig_enabled=settings.reconfig_enabled,
+                max_concurrent_snap_syncs=settings.leader_max_concurrent_snap_syncs,
+                max_concurrent_diff_syncs=settings.leader_max_concurrent_diff_syncs,
+                snapshot_size_factor=settings.snapshot_size_factor,
+                force_snapshot_sync=settings.force_snapshot_sync,
+                max_time_to_wait_for_epoch_ms=settings.leader_max_time_to_wait_for_epoch_ms,
+                initial_counter=settings.initial_counter,
+            ),
+            verifier=membership.verifier,
+            last_seen=membership.last_seen,
+            make_verifier=membership.make,
+            accepted_epoch=context.epochs.accepted,
+            summary=Summary(context.epochs.current, context.db.last_processed),
+            supporters=elected.supporters,
+            now_ms=context.now_ms(),
+        )
+        self.pipeline: LocalPipeline | None = None
+        self._loop = context.loop
+        self._limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
+        self._stall_s = settings.init_limit * settings.tick_time_ms / 1000
+        self._log = RoleLog(context, self._logged)
+        self._ended: asyncio.Future[Outcome] = context.loop.create_future()
+        self._designated: tuple[int, int] | None = None
+        self._servers: list[asyncio.Server] = []
+        self._channels: dict[int, Channel] = {}
+        self._numbers: dict[Channel, int] = {}
+        self._streams: dict[int, PacketStream] = {}
+        self._next_number = 1
+        self._timer: asyncio.TimerHandle | None = None
+        #: Effects to perform, and whether somebody performs them.
+        self._effects: deque[Effect] = deque()
+        self._performing = False
+        #: Proposals of this turn; all that are not committed yet; when those of a turn came: (last zxid, seconds).
+        self._fresh: list[Entry] = []
+        self._writes: deque[Proposal] = deque()
+        self._turns: deque[tuple[int, float]] = deque()
+        self._turn_began = 0.0
+
+    async def run(self) -> Outcome:
+        """Lead until the term ends, then give everything back."""
+        try:
+            await self._listen()
+            self._input(self.core.start(self._context.now_ms()))
+            outcome = await self._ended
+        except OSError as error:
+            outcome = Outcome(reason=f"cannot listen for learners: {error}")
+        finally:
+            await self._close()
+        return outcome
+
+    def end(self, reason: str) -> None:
+        """Stop leading."""
+        if not self._ended.done():
+            self._ended.set_result(Outcome(reason=reason, designated=self._designated))
+
+    def peer_looking(self, sid: int) -> None:
+        """The election heard that a voter looks for a leader."""
+        self._input(self.core.looking(sid, self._context.now_ms()))
+
+    async def _listen(self) -> None:
+        """On every own quorum address. Raises ``OSError`` when none can be bound."""
+        context = self._context
+        line = context.membership.own
+        addresses = line.addresses if line is not None else ()
+        everywhere = context.settings.quorum_listen_on_all_ips
+        wanted = dict.fromkeys((None if everywhere else host, port) for host, port, _ in addresses)
+        failure = OSError("this server has no quorum address")
+        for host, port in wanted:
+            try:
+                server = await self._loop.create_server(self._accept, host, port, reuse_address=True)
+                self._servers.append(server)
+            except (OSError, ValueError) as error:
+                failure = OSError(f"{host or '*'}:{port}: {error}")
+        if not self._servers:
+            raise failure
+
+    def _accept(self) -> Channel:
+        owner = ChannelOwner(self._opened, self._received, self._lost)
+        return Channel(owner, no_delay=self._context.settings.leader_nodelay)
+
+    async def _close(self) -> None:
+        """Leave nothing behind but a tree that is what the log says."""
+        if not self._ended.done():
+            self._ended.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        for server in self._servers:
+            server.close()
+        self._context.host.halt()
+        for channel in list(self._numbers):
+            channel.abort()
+        if await self._log.finish():
+            db = self._context.db
+            for entry in self.core.broadcast.proposals.outstanding:
+                if entry.zxid > db.last_processed:
+                    db.apply(entry)
+
+    # -- connections
+
+    def _opened(self, channel: Channel) -> None:
+        if self._ended.done():
+            channel.abort()
+            return
+        number = self._next_number
+        self._next_number += 1
+        self._channels[number] = channel
+        self._numbers[channel] = number
+        self._streams[number] = PacketStream(self._limit)
+        self._input(self.core.connected(number, self._context.now_ms()))
+
+    def _received(self, channel: Channel, data: bytes) -> None:
+        number = self._numbers.get(channel)
+        if number is None or self._ended.done():
+            return
+        try:
+            arrived = self._streams[number].feed(data)
+        except ProtocolError as error:
+            _log.warning("closing the quorum connection with %s: %s", channel.name, error)
+            self._forget(number)
+            channel.abort()
+            self._input(self.core.disconnected(number))
+            return
+        if not arrived:
+            return
+        effects = self.core.packets(number, arrived, self._context.now_ms())
+        if effects:
+            self._perform(effects)
+        if self.core.phase is not Phase.BROADCAST:
+            self._arm()
+
+    def _lost(self, channel: Channel, why: str) -> None:
+        number = self._numbers.get(channel)
+        if number is not None:
+            _log.info("the quorum connection with %s is gone: %s", channel.name, why)
+            self._forget(number)
+            self._input(self.core.disconnected(number))
+
+    def _forget(self, number: int) -> None:
+        channel = self._channels.pop(number)
+        del self._numbers[channel], self._streams[number]
+        if self.pipeline is not None:
+            self.pipeline.learner_gone(channel)
+
+    # -- inputs and effects
+
+    def _input(self, effects: Iterable[Effect]) -> None:
+        """Perform what an input gave, and mind the core's next deadline."""
+        self._perform(effects)
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.core.deadline_ms
+        if deadline is not None and not self._ended.done():
+            self._timer = self._loop.call_at(deadline / 1000, self._timeout)
+
+    def _timeout(self) -> None:
+        self._input(self.core.timeout(self._context.now_ms()))
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        self._effects.extend(effects)
+        if self._performing:
+            return
+        self._performing = True
+        try:
+            while self._effects and not self._ended.done():
+                self._one(self._effects.popleft())
+        except DISK_ERRORS as error:
+            self._context.host.fatal("the leader's state could not be stored", error)
+            self.end("the disk failed")
+        finally:
+            self._performing = False
+
+    def _one(self, effect: Effect) -> None:
+        """Perform one effect; the frequent ones first."""
+        context = self._context
+        match effect:
+            case SendTo(conns, data):
+                for conn in conns:
+                    channel = self._channels.get(conn)
+                    if channel is not None:
+                        channel.send(data)
+            case Log(entries):
+                self._log.append(entries)
+            case Commit(entries):
+                self._commit(entries)
+            case Forwarded(conn, request):
+                self._forwarded(conn, request)
+            case Touched(_, sessions):
+                if self.pipeline is not None:
+                    for session, timeout_ms in sessions:
+                        self.pipeline.touch_remote(session, timeout_ms)
+            case Revalidate(conn, session, timeout_ms):
+                self._revalidate(conn, session, timeout_ms)
+            case Close(conn, reason):
+                channel = self._channels[conn]
+                _log.warning("closing the quorum connection with %s: %s", channel.name, reason)
+                self._forget(conn)
+                channel.abort()
+            case SyncLearner(conn, plan):
+                self._sync(conn, plan)
+            case StoreEpoch(which, epoch):
+                context.store_epoch(which, epoch)
+            case LastSeenConfig(text):
+                context.see_membership(text)
+            case ActivateConfig(text, designated, zxid):
+                self._activate(text, designated, zxid)
+            case Serve(epoch):
+                self._serve(epoch)
+            case StepDown(reason):
+                self.end(reason)
+            case _:
+                raise AssertionError(f"no effect of a leader: {effect}")
+
+    def _sync(self, conn: int, plan: SyncPlan) -> None:
+        channel = self._channels[conn]
+        _log.info("synchronizing %s by %s of zxid 0x%x", channel.name, PACKET_NAMES[plan.op], plan.zxid)
+        pieces = self._snapshot(plan) if plan.op == Packet.SNAP else plan.packets(self._context.db)
+        channel.stream(pieces, lambda: self._sync_sent(conn), stall_s=self._stall_s)
+
+    def _sync_sent(self, conn: int) -> None:
+        self._input(self.core.sync_sent(conn, self._context.now_ms()))
+
+    def _snapshot(self, plan: SyncPlan) -> Generator[bytes, None, None]:
+        """SNAP, and the tree as it is when the plan was made: nothing is applied between that and the first piece."""
+        db = self._context.db
+        while db.tree.dump is not None:
+            # A snapshot for the disk, or for another learner, is being taken; one at a time.
+            yield b""
+        dump = Dump(db.tree, dict(db.sessions))
+        try:
+            yield encode(Packet.SNAP, dump.zxid)
+            while piece := dump.next_chunk(_NODES):
+                yield piece
+            yield SNAPSHOT_END
+        finally:
+            dump.close()
+
+    def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
+        moves: Moves | None = self._context.activate(text, designated, zxid, self._context.my_id)
+        if moves is not None and moves.leader != self._context.my_id:
+            _log.warning("the new membership wants server %d to lead", moves.leader)
+            self._designated = (moves.leader, moves.zxid)
+
+    # -- serving
+
+    def _serve(self, epoch: int) -> None:
+        """The epoch is established: from here on this server gives out its zxids."""
+        context = self._context
+        settings = context.settings
+        tree = context.db.tree
+        tree.last_zxid = self.core.broadcast.last_proposed
+        now_ms = int(context.runtime.clock.monotonic() * 1000)
+        sessions = SessionTracker(context.my_id, settings.tick_time_ms, now_ms, context.db.sessions)
+        for session_id, timeout_ms in list(context.db.sessions.items()):
+            sessions.track(session_id, timeout_ms, now_ms)
+        prep = Prep(
+            tree,
+            context.rights,
+            self.propose,
+            enforce_quota=settings.enforce_quota,
+            close_session_paths=settings.close_session_txn_enabled,
+            reconfig_enabled=settings.reconfig_enabled,
+            reconfiguration=Reconfiguration(
+                _Members(context.membership, self.core),
+                standalone_enabled=settings.standalone_enabled,
+                multi_address=settings.multi_address_enabled,
+                oracle=settings.oracle_path is not None,
+            ),
+            limit=self._limit,
+        )
+        commit = CommitStage(tree, prep.pending, sessions)
+        self.pipeline = LocalPipeline(prep, self, commit, sessions, context.runtime.clock)
+        context.election.epoch_established(epoch)
+        context.show_membership()
+        _log.info("leading epoch 0x%x from zxid 0x%x on", epoch, tree.last_zxid)
+        context.host.serve(self.pipeline, authoritative=True, clients=settings.leader_serves)
+
+    @property
+    def outstanding(self) -> int:
+        """Proposals that are not committed yet."""
+        return len(self._writes)
+
+    def fail(self, what: str, error: BaseException) -> None:
+        """A validation broke off: what is pending cannot be trusted."""
+        self._context.host.fatal(what, error)
+        self.end(what)
+
+    def propose(self, payload: bytes, write: Proposal) -> None:
+        """Take a validated write into the proposals of this turn."""
+        writes = self._writes
+        if isinstance(write, tuple):
+            zxid = write[3]
+        else:
+            zxid = write.zxid
+            if write.op == Op.RECONFIG and not write.err:
+                self._propose_change(Entry(zxid, payload), write)
+                return
+        writes.append(write)
+        fresh = self._fresh
+        if not fresh:
+            self._turn_began = self._context.runtime.clock.monotonic()
+            self._loop.call_soon(self._flush)
+        fresh.append(Entry(zxid, payload))
+
+    def _propose_change(self, entry: Entry, write: Proposal) -> None:
+        """A new membership: what was validated before it needs the old quorum only."""
+        self._flush()
+        self._writes.append(write)
+        self._turns.append((entry.zxid, self._context.runtime.clock.monotonic()))
+        assert not isinstance(write, tuple)
+        assert write.config is not None
+        self._perform(self.core.reconfigure(entry, write.config))
+
+    def _flush(self) -> None:
+        """Propose what this turn has brought, in one go."""
+        fresh = self._fresh
+        if fresh and not self._ended.done():
+            self._fresh = []
+            self._turns.append((fresh[-1].zxid, self._turn_began))
+            self._perform(self.core.propose(fresh))
+
+    def _logged(self, zxid: int) -> None:
+        self._perform(self.core.logged(zxid))
+
+    def _commit(self, entries: tuple[Entry, ...]) -> None:
+        writes = self._writes
+        batch = [writes.popleft() for _ in entries]
+        last = entries[-1].zxid
+        turns = self._turns
+        began = turns[0][1]
+        while turns and turns[0][0] <= last:
+            turns.popleft()
+        context = self._context
+        keep = context.db.committed_entry
+        for entry in entries:
+            keep(entry)
+        context.host.commit_turn(batch, began)
+
+    # -- learners
+
+    def _forwarded(self, conn: int, request: ForwardedRequest) -> None:
+        channel = self._channels.get(conn)
+        pipeline = self.pipeline
+        if channel is None or pipeline is None:
+            return
+        if request.type == Op.SYNC:
+            # It stands behind all that was validated before it.
+            self._flush()
+            self._perform(self.core.sync(conn))
+        else:
+            pipeline.forwarded(channel, request)
+
+    def _revalidate(self, conn: int, session: int, timeout_ms: int) -> None:
+        channel = self._channels.get(conn)
+        if channel is not None and self.pipeline is not None:
+            # The learner takes what comes behind the answer for the client's new connection.
+            self._flush()
+            valid = self.pipeline.revalidate(channel, session, timeout_ms)
+            self._perform(self.core.revalidated(conn, session, valid))

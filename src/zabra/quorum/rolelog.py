@@ -1,0 +1,101 @@
+"""The log of one role: from entries that a core wants logged to the zxid that is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from zabra.pipeline.persist import Persist
+from zabra.quorum.context import Context
+from zabra.zab.syncplan import Entry
+
+
+class RoleLog:
+    """Appends to the database's log while one role lasts.
+
+    ``logged(zxid)`` is called when everything up to ``zxid`` is on disk. After a failure the server ends, and it is not
+    called any more.
+    """
+
+    def __init__(self, context: Context, logged: Callable[[int], None]) -> None:
+        self._context = context
+        self._logged = logged
+        self._immediate = context.settings.flush_delay_ms <= 0
+        self._idle: list[Callable[[], None]] = []
+        #: Made by the first entry: until then the log itself may still be cut or replaced.
+        self._persist: Persist[int] | None = None
+        self._failed = False
+        self._finished: asyncio.Future[None] | None = None
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Log entries in order; ``logged`` may be called before this returns."""
+        persist = self._persist
+        if persist is None:
+            persist = self._persist = self._new_persist()
+        propose = persist.propose
+        for zxid, data in entries:
+            propose(data, zxid)
+        if self._immediate:
+            # Now rather than at the end of the turn: the followers' disks are at work already.
+            persist.flush()
+
+    def _new_persist(self) -> Persist[int]:
+        context = self._context
+        settings = context.settings
+        return Persist(
+            context.db.writer,
+            context.log_worker,
+            context.fill_worker,
+            context.runtime.clock,
+            context.loop,
+            self._durable,
+            self._fail,
+            context.stats,
+            flush_delay_ms=settings.flush_delay_ms,
+            max_batch_size=settings.max_batch_size,
+            sync_warning_ms=settings.fsync_warning_threshold_ms,
+        )
+
+    def _durable(self, zxids: list[int], _: float) -> None:
+        assert self._persist is not None
+        self._context.host.logged(len(zxids), self._persist.last_size)
+        self._logged(zxids[-1])
+        self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        while self._idle and self.outstanding == 0:
+            self._idle.pop(0)()
+
+    @property
+    def outstanding(self) -> int:
+        """Entries that are not on disk yet."""
+        return self._persist.outstanding if self._persist is not None else 0
+
+    def on_idle(self, call: Callable[[], None]) -> None:
+        """Call once everything that was appended is on disk; at once where it is."""
+        if self.outstanding == 0:
+            call()
+            return
+        self._idle.append(call)
+        assert self._persist is not None
+        self._persist.flush()
+
+    def _fail(self, what: str, error: BaseException) -> None:
+        self._failed = True
+        self._idle.clear()
+        self._end_wait()
+        self._context.host.fatal(what, error)
+
+    def _end_wait(self) -> None:
+        if self._finished is not None and not self._finished.done():
+            self._finished.set_result(None)
+
+    async def finish(self) -> bool:
+        """Bring everything to the disk, then log nothing more; False when that failed, then the server ends."""
+        if self._persist is not None:
+            if not self._failed:
+                self._finished = self._context.loop.create_future()
+                self.on_idle(self._end_wait)
+                await self._finished
+            self._persist.stop()
+        return not self._failed
