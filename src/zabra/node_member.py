@@ -1,4 +1,4 @@
-"""A member of an ensemble, wired: what its roles need of the server around them (:class:`zabra.quorum.context.Host`)."""
+"""A member of an ensemble, wired: the server around its roles (:class:`zabra.quorum.context.Host`)."""
 
 from __future__ import annotations
 

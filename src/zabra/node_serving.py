@@ -1,4 +1,4 @@
-"""What serves clients besides the pipeline: reads, the door, timed work, snapshots; from RUNNING to the end of a role."""
+"""What serves clients besides the pipeline, from RUNNING to the end of a role: reads, timed work, snapshots."""
 
 from __future__ import annotations
 
