@@ -222,10 +222,11 @@ class Leading:
             return
         if not arrived:
             return
-        effects = self.core.packets(number, arrived, self._context.now_ms())
-        if effects:
-            self._perform(effects)
-        if self.core.phase is not Phase.BROADCAST:
+        core = self.core
+        # While it broadcasts the half ticks see to every deadline; before, and when that begins, each packet may.
+        settled = core.phase is Phase.BROADCAST
+        self._perform(core.packets(number, arrived, self._context.now_ms()))
+        if not settled:
             self._arm()
 
     def _lost(self, channel: Channel, why: str) -> None:
