@@ -71,7 +71,7 @@ class Commit:
             self._close_session(write)
             return
         self.tree.applied(write.zxid)
-        if op == Op.CREATE_SESSION:
+        if op == Op.CREATE_SESSION and not write.err:
             self._create_session(write)
         elif write.conn is not None:
             write.conn.answer_write(write.xid, write.zxid, b"" if write.err else self._body(write), write.err)

@@ -17,7 +17,7 @@ from struct import Struct
 from typing import Final
 
 from zabra.consts import Op
-from zabra.pipeline.learned import Learned, SessionQueue
+from zabra.pipeline.learned import NO_CXID, Learned, SessionQueue, Sync
 from zabra.pipeline.ports import LearnerData, Scheduler
 from zabra.pipeline.prep import DECODERS
 from zabra.pipeline.reads import sync_body
@@ -82,8 +82,6 @@ class ForwardingPipeline:
         #: Of turns that are not wholly answered: when, and ``_forwarded`` at its end.
         self._turns: deque[tuple[float, int]] = deque()
         self._turn_started = 0.0
-        #: Syncs that are not answered yet: who waits, xid, body of the reply.
-        self._syncs: deque[tuple[Requester, int, bytes]] = deque()
         #: Session id -> renewals that the leader was asked about: timeout, whom to tell.
         self._renewals: dict[int, deque[tuple[int, Callable[[Session | None], None]]]] = {}
         self._acls: set[bytes] = set()
@@ -133,7 +131,7 @@ class ForwardingPipeline:
         self._out.append(
             _pack_request(_REQUEST, -1, end - start + 20, session_id, xid, 5) + chunk[start - 4 : end] + queue.auth_info
         )
-        queue.append((xid, conn, 5))
+        queue.append((xid, conn, 5, None))
         self._forwarded += 1
         return True
 
@@ -156,7 +154,7 @@ class ForwardingPipeline:
             + chunk[start - 4 : end]
             + queue.auth_info
         )
-        queue.append((xid, conn, op))
+        queue.append((xid, conn, op, None))
         self._forwarded += 1
         return True
 
@@ -171,11 +169,13 @@ class ForwardingPipeline:
 
     def sync(self, conn: Requester, session: Session, xid: int, frame: bytes) -> bool:
         """Forward a sync: :meth:`synced` tells when it is done. Raises MarshallingError."""
-        body = sync_body(Reader(frame, 8, limit=self._limit))
+        sync = Sync(conn, session.id, xid, sync_body(Reader(frame, 8, limit=self._limit)))
         self.stamp()
-        self._out.append(self._packet(self._queue(conn, session.id), session.id, xid, Op.SYNC, frame[8:]))
+        queue = self._queue(conn, session.id)
+        self._out.append(self._packet(queue, session.id, xid, Op.SYNC, frame[8:]))
+        queue.append((NO_CXID, conn, Op.SYNC, sync))
+        self._learned.syncs.append(sync)
         self._forwarded += 1
-        self._syncs.append((conn, xid, body))
         return True
 
     def create_session(self, conn: Requester, timeout_ms: int, now_ms: int) -> Session:
@@ -200,7 +200,7 @@ class ForwardingPipeline:
         self.stamp()
         queue = self._queue(conn, session.id)
         self._out.append(self._packet(queue, session.id, xid, op, record))
-        queue.append((xid, conn, op))
+        queue.append((xid, conn, op, None))
         self._forwarded += 1
 
     @staticmethod
@@ -235,13 +235,9 @@ class ForwardingPipeline:
 
     def synced(self) -> None:
         """The oldest sync is done: all that was committed before is applied."""
-        if not self._syncs:
+        if not self._learned.synced():
             _log.warning("the leader answers a sync that nobody asked for")
-            return
-        conn, xid, body = self._syncs.popleft()
-        self._learned.answered += 1
         self._forget_turns()
-        conn.answer_sync(xid, body)
 
     def revalidated(self, session_id: int, valid: bool) -> None:
         """The leader knows whether a session lives. If so it is ours now, and its owner before can write no more."""
@@ -261,6 +257,7 @@ class ForwardingPipeline:
     def stop(self) -> None:
         """The role ends: nothing is sent any more, and nobody is told of anything."""
         self._stopped = True
+        self._out.clear()
         self._renewals.clear()
 
     def _forget_turns(self) -> None:

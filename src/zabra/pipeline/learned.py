@@ -10,6 +10,9 @@ so only the oldest of them can be meant; two things blur that:
   there. All transactions of then were proposed before the leader agreed to the move; so up to the newest zxid that was
   known then, none is the new connection's.
 
+Syncs stand in the same queues, as a session's replies keep the order of its requests. When a later write of the session
+is committed they are done, answered by the leader or not: what was proposed before them is applied by then.
+
 Source: ``CommitProcessor``, ``FinalRequestProcessor`` (3.9.5).
 """
 
@@ -26,7 +29,6 @@ from zabra.pipeline.commit import CREATES
 from zabra.pipeline.ports import LearnerData
 from zabra.pipeline.request import Requester, Write
 from zabra.sessions.learner import LearnerSessions
-from zabra.tree.node import DIGEST_VERSION
 from zabra.tree.replay import PATH_SIZE_AT, FrequentTxns
 from zabra.tree.tree import Applied
 from zabra.wire.multi import encode_error_result, encode_multi_end, encode_result
@@ -43,10 +45,29 @@ _unpack_ids: Final = Struct(">qi").unpack_from
 _unpack_type: Final = Struct(">ii").unpack_from
 _TYPE_AT: Final = PATH_SIZE_AT - 4
 _PATH_AT: Final = PATH_SIZE_AT + 4
+#: version, digest
 _unpack_digest: Final = Struct(">iQ").unpack_from
 
-#: One forwarded request: cxid, who waits for its reply, opcode.
-Waiting = tuple[int, Requester, int]
+#: One forwarded request: cxid, who waits for its reply, opcode; and for a sync, whose cxid stands in no transaction,
+#: more of it.
+Waiting = tuple[int, Requester, int, "Sync | None"]
+#: Of a sync; no client can send it.
+NO_CXID: Final = 1 << 32
+
+
+class Sync:
+    """A sync that is on its way."""
+
+    __slots__ = ("body", "conn", "passed", "session_id", "xid")
+
+    def __init__(self, conn: Requester, session_id: int, xid: int, body: bytes) -> None:
+        self.conn = conn
+        self.session_id = session_id
+        self.xid = xid
+        #: Of the reply.
+        self.body = body
+        #: It has left the queue: a later write of its session is committed, or the session is gone.
+        self.passed = False
 
 
 class SessionQueue(deque[Waiting]):
@@ -69,6 +90,8 @@ class Learned:
         self.queues: dict[int, SessionQueue] = {}
         #: Requests that have left the queues.
         self.answered = 0
+        #: Those that the leader has not answered.
+        self.syncs: deque[Sync] = deque()
         #: Session id -> the zxid up to which no transaction is its present connection's.
         self._floors: dict[int, int] = {}
         self._committed = db.committed_entry
@@ -90,30 +113,36 @@ class Learned:
         committed = self._committed
         queue_of = self.queues.get
         floors = self._floors
+        syncs = self.syncs
+        unpack_ids = _unpack_ids
+        unpack_type = _unpack_type
+        unpack_digest = _unpack_digest
         answered = self.answered
         quick = 0
         for entry in entries:
             committed(entry)
             zxid, payload = entry
+            if syncs:
+                self._pass_syncs(zxid, payload)
             end = apply(payload)
             if end < 0:
                 self._other(zxid, payload)
                 continue
-            if end < len(payload) and _unpack_digest(payload, end) != (DIGEST_VERSION, tree.digest):
-                tree.digest_matches(*_unpack_digest(payload, end))
-            session_id, cxid = _unpack_ids(payload)
+            if end < len(payload) and unpack_digest(payload, end)[1] != tree.digest:
+                tree.digest_matches(*unpack_digest(payload, end))
+            session_id, cxid = unpack_ids(payload)
             queue = queue_of(session_id)
             if not queue:
                 continue
             if floors or queue[0][0] != cxid:
-                waiting = self._find(queue, session_id, cxid, zxid)
+                waiting = self._take(queue, session_id, cxid, zxid)
                 if waiting is None:
                     continue
                 conn = waiting[1]
             else:
                 conn = queue.popleft()[1]
                 quick += 1
-            type_, size = _unpack_type(payload, _TYPE_AT)
+            type_, size = unpack_type(payload, _TYPE_AT)
             stop = _PATH_AT + size
             if type_ == 5:
                 body = nodes[payload[_PATH_AT:stop]].stat
@@ -129,23 +158,57 @@ class Learned:
                 del floors[session_id]
         return self.answered - answered
 
-    def _find(self, queue: SessionQueue, session_id: int, cxid: int, zxid: int) -> Waiting | None:
+    def _take(self, queue: SessionQueue, session_id: int, cxid: int, zxid: int) -> Waiting | None:
         """Take the request that a transaction answers out of the queue; None: the client asked another server."""
+        place = self._find(queue, session_id, cxid, zxid)
+        if place < 0:
+            return None
+        self._pass(queue, place)
+        self.answered += 1
+        return queue.popleft()
+
+    def _find(self, queue: SessionQueue, session_id: int, cxid: int, zxid: int) -> int:
+        """The place in the queue of the request that a transaction answers; -1: none."""
         session = self.sessions.sessions.get(session_id)
         owner = session.owner if session is not None else None
-        passed = 0
-        if queue[0][1] is not owner:
-            if queue[0][0] == cxid:
-                self.answered += 1
-                return queue.popleft()
-            passed = next((place for place, waiting in enumerate(queue) if waiting[1] is owner), -1)
-        if passed < 0 or queue[passed][0] != cxid or zxid <= self._floors.get(session_id, -1):
-            return None
-        # What was left behind and is passed by now was never answered.
-        for _ in range(passed):
-            queue.popleft()
-        self.answered += passed + 1
-        return queue.popleft()
+        oldest = True
+        for place, waiting in enumerate(queue):
+            if waiting[3] is not None:
+                continue
+            present = waiting[1] is owner
+            if waiting[0] == cxid and (zxid > self._floors.get(session_id, -1) if present else oldest):
+                return place
+            if present:
+                break
+            oldest = False
+        return -1
+
+    def _pass(self, queue: SessionQueue, count: int) -> None:
+        """The oldest requests are passed: syncs, and what was left behind and never answered."""
+        self.answered += count
+        for _ in range(count):
+            _, conn, _, sync = queue.popleft()
+            if sync is not None:
+                sync.passed = True
+                conn.answer_sync(sync.xid, sync.body)
+
+    def _pass_syncs(self, zxid: int, payload: bytes) -> None:
+        """Before a transaction is applied: answer the syncs before its request, and the reads behind those."""
+        session_id, cxid = _unpack_ids(payload)
+        queue = self.queues.get(session_id)
+        if queue:
+            self._pass(queue, max(self._find(queue, session_id, cxid, zxid), 0))
+
+    def synced(self) -> bool:
+        """The leader has answered the oldest sync; False: there is none."""
+        if not self.syncs:
+            return False
+        sync = self.syncs.popleft()
+        if not sync.passed:
+            self.queues[sync.session_id].remove((NO_CXID, sync.conn, Op.SYNC, sync))
+            self.answered += 1
+            sync.conn.answer_sync(sync.xid, sync.body)
+        return True
 
     def _other(self, zxid: int, payload: bytes) -> None:
         header, txn, digest = decode_txn(payload)
@@ -157,7 +220,7 @@ class Learned:
         if isinstance(txn, CreateSessionTxn):
             self.sessions.track(session_id, txn.timeout)
         queue = self.queues.get(session_id)
-        waiting = self._find(queue, session_id, header.cxid, zxid) if queue else None
+        waiting = self._take(queue, session_id, header.cxid, zxid) if queue else None
         if header.type == Op.CLOSE_SESSION:
             self._close_session(header, waiting)
         elif waiting is not None:
@@ -169,6 +232,9 @@ class Learned:
         rest = self.queues.pop(header.session_id, None)
         if rest is not None:
             self.answered += len(rest)
+            for _, _, _, sync in rest:
+                if sync is not None:
+                    sync.passed = True
         if waiting is not None and waiting[2] == Op.CLOSE_SESSION:
             write = Write(waiting[1], header.cxid, Op.CLOSE_SESSION, header.zxid)
             write.session = session
@@ -178,7 +244,7 @@ class Learned:
             cast(Requester, session.owner).close()
 
     def _answer(self, waiting: Waiting, header: TxnHeader, result: Applied, data: bytes | None) -> None:
-        _, conn, op = waiting
+        _, conn, op, _ = waiting
         err = result.err
         if op == Op.CREATE_SESSION:
             session = self.sessions.get(header.session_id)

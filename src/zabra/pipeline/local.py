@@ -149,8 +149,8 @@ class LocalPipeline:
         not parse (MARSHALLING_ERROR), a type that no client may ask for (UNIMPLEMENTED).
         """
         self.stamp()
-        remote = self._remote(learner)
         session_id, xid, op, record, identities = request
+        remote = self._remotes.get(learner) or self._remote(learner)
         remote.identities = identities or ()
         session = self.sessions.sessions.get(session_id)
         if op not in CLIENT_WRITES:
@@ -186,8 +186,10 @@ class LocalPipeline:
             if len(record) < 4:
                 self._refuse(remote, request, Code.MARSHALLING_ERROR)
                 return
-            session = self.sessions.begin(session_id, _unpack_int(record)[0], self._now_ms())
-            if session.closing:
+            timeout_ms = _unpack_int(record)[0]
+            now_ms = self._now_ms()
+            session = self.sessions.begin(session_id, timeout_ms, now_ms)
+            if not self.sessions.renew(session, timeout_ms, now_ms):
                 self._refuse(remote, request, Code.SESSION_EXPIRED)
                 return
             session.owner = remote
@@ -228,10 +230,7 @@ class LocalPipeline:
         self._remotes.pop(learner, None)
 
     def _remote(self, learner: object) -> _Remote:
-        remote = self._remotes.get(learner)
-        if remote is None:
-            remote = self._remotes[learner] = _Remote()
-        return remote
+        return self._remotes.setdefault(learner, _Remote())
 
     def _now_ms(self) -> int:
         return int(self._monotonic() * 1000)

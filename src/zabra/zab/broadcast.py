@@ -132,7 +132,12 @@ class Broadcast:
         effects: list[Effect] = []
         while self.allowed_to_commit:
             change = self._reconfigs[0] if self._reconfigs else None
-            run = self.proposals.take(None if change is None else change.zxid)
+            # A sync is answered behind what was proposed before it and before what came after it: Apache's followers
+            # answer nothing any more once a commit overtakes it.
+            stops = [next(iter(self._syncs))] if self._syncs else []
+            if change is not None:
+                stops.append(change.zxid)
+            run = self.proposals.take(min(stops, default=None))
             if not run:
                 break
             if change is not None and run[-1].zxid == change.zxid:

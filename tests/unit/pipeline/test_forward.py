@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from struct import pack
 
 import pytest
 from learner_rig import BEGIN, LeaderRig, LearnerRig
 from rig import (
+    Client,
     Event,
     Rig,
     create_body,
@@ -22,7 +24,8 @@ from rig import (
 
 from zabra.consts import Op
 from zabra.errors import Code
-from zabra.zab.packets import ForwardedRequest, request
+from zabra.sessions.password import password_of
+from zabra.zab.packets import ForwardedRequest, PacketStream, parse_request, request
 
 
 @pytest.fixture
@@ -159,3 +162,243 @@ def test_stat_and_event(learner: LearnerRig) -> None:
     assert event.xid == -1
     assert stat_of(reply.body).version == 1
     assert other.events() == [Event(3, b"/a", reply.zxid)]
+
+
+# -- sessions
+
+
+def test_a_session_begins_with_an_id_of_this_server(leader: LeaderRig, learner: LearnerRig) -> None:
+    """It is forwarded as createSession under cxid 0, and opened when that commits."""
+    client = Client(learner)  # type: ignore[arg-type]
+    client.send(pack(">iiqiqi", 44, 0, 0, 10000, 0, 16) + bytes(16))
+    learner.run()
+    (packet,) = [packet for data in learner.sent for packet in PacketStream().feed(data)]
+    session_id, cxid, op, record, _ = parse_request(packet)
+    assert (session_id >> 56, cxid, op, record) == (2, 0, Op.CREATE_SESSION, pack(">i", 10000))
+    learner.deliver()
+    assert client.take() == []
+    assert learner.logged == leader.sessions.logged() == {}
+    learner.work()
+    (reply,) = client.take()
+    assert reply == pack(">iiqi", 0, 10000, session_id, 16) + password_of(session_id)
+    assert learner.logged == leader.sessions.logged() == {session_id: 10000}
+    assert client.error(Op.CREATE, create_body("/a")) == 0
+
+
+def test_ids_of_a_role_are_never_repeated(learner: LearnerRig) -> None:
+    ids = [learner.client().session_id for _ in range(3)]
+    assert ids == list(range(ids[0], ids[0] + 3))
+
+
+def test_a_client_that_is_gone_before_its_session_begins(leader: LeaderRig, learner: LearnerRig) -> None:
+    """The session begins; it will expire."""
+    client = Client(learner)  # type: ignore[arg-type]
+    client.send(pack(">iiqiqi", 44, 0, 0, 10000, 0, 16) + bytes(16))
+    client.cut()
+    learner.work()
+    assert len(leader.sessions.sessions) == 1
+    assert client.take() == []
+    assert not learner.pipeline.outstanding
+
+
+def test_a_session_that_the_leader_refuses(leader: LeaderRig, learner: LearnerRig) -> None:
+    """It is closing there already: nothing is opened."""
+    client = Client(learner)  # type: ignore[arg-type]
+    client.send(pack(">iiqiqi", 44, 0, 0, 10000, 0, 16) + bytes(16))
+    (session_id,) = learner.sessions.sessions
+    leader.sessions.close(leader.sessions.begin(session_id, 10000, 0))
+    learner.work()
+    assert client.take() == []
+    assert client.transport.closed
+
+
+def test_close_session_answers_and_closes(leader: LeaderRig, learner: LearnerRig) -> None:
+    client, other = learner.client(), learner.client()
+    client.call(Op.CREATE, create_body("/e", b"", 1))
+    other.call(Op.EXISTS, watch_body("/e", True))
+    xid = client.request(Op.CLOSE_SESSION, run=False)
+    client.request(Op.CREATE, create_body("/never"))
+    (request,) = learner.requests()
+    assert request == (client.session_id, xid, Op.CLOSE_SESSION, b"", (("ip", "127.0.0.1"),))
+    leader.pipeline.forwarded(learner, request)
+    assert client.take() == []
+    learner.work()
+    (reply,) = client.replies()
+    assert (reply.xid, reply.err, reply.body) == (xid, 0, b"")
+    assert client.transport.closed
+    assert other.events() == [Event(2, b"/e", reply.zxid)]
+    assert learner.logged.keys() == leader.sessions.logged().keys() == {other.session_id}
+    assert learner.sessions.get(client.session_id) is None
+    assert learner.tree.ephemerals == leader.tree.ephemerals == {}
+
+
+def test_an_expired_session_is_cut_without_a_word(leader: LeaderRig, learner: LearnerRig) -> None:
+    """Its requests that were on their way are refused, and nobody is there to hear it."""
+    client, other = learner.client(), learner.client()
+    client.call(Op.CREATE, create_body("/e", b"", 1))
+    session = leader.sessions.get(client.session_id)
+    assert session is not None
+    leader.pipeline.close_session(None, session, 0)
+    client.request(Op.CREATE, create_body("/late"))
+    learner.work()
+    assert client.take() == []
+    assert client.transport.closed
+    assert b"/e" not in learner.tree.nodes
+    assert b"/late" not in learner.tree.nodes
+    assert not learner.pipeline.outstanding
+    assert other.error(Op.CREATE, create_body("/a")) == 0
+
+
+def test_an_expired_session_does_not_answer_a_request_with_cxid_0(leader: LeaderRig, learner: LearnerRig) -> None:
+    """The leader's own closeSession has cxid 0, as a client's request may."""
+    client = learner.client()
+    session = leader.sessions.get(client.session_id)
+    assert session is not None
+    leader.pipeline.close_session(None, session, 0)
+    client.request(Op.CREATE, create_body("/late"), xid=0)
+    learner.work()
+    assert client.take() == []
+    assert client.transport.closed
+
+
+def test_a_close_from_elsewhere_cuts_the_connection_here(leader: LeaderRig, learner: LearnerRig) -> None:
+    """Another server's client closes the session that has moved here: Apache asks not who owns it."""
+    client = learner.client()
+    other = LearnerRig(leader, server_id=3)
+    leader.pipeline.forwarded(other, ForwardedRequest(client.session_id, 9, Op.CLOSE_SESSION, b"", None))
+    learner.work()
+    assert client.take() == []
+    assert client.transport.closed
+    assert not learner.logged
+
+
+def test_touches_are_collected_for_the_ping(learner: LearnerRig) -> None:
+    client, other = learner.client(timeout_ms=10000), learner.client(timeout_ms=20000)
+    learner.pipeline.take_touched()
+    for one in (client, client, other):
+        one.request(Op.PING, xid=-2)
+    assert learner.pipeline.take_touched() == [(client.session_id, 10000), (other.session_id, 20000)]
+    assert learner.pipeline.take_touched() == []
+
+
+# -- order
+
+
+def test_reads_wait_behind_the_writes_of_their_session_only(leader: LeaderRig, learner: LearnerRig) -> None:
+    client, other = learner.client(), learner.client()
+    client.call(Op.CREATE, create_body("/a", b"old"))
+    client.request(Op.SET_DATA, set_body("/a", b"new"), 11)
+    client.request(Op.GET_DATA, watch_body("/a"), 12)
+    client.request(Op.EXISTS, watch_body("/b"), 13)
+    other.request(Op.GET_DATA, watch_body("/a"), 5)
+    assert [reply.body[4:7] for reply in other.replies()] == [b"old"]
+    assert client.take() == []
+    learner.work()
+    first, second, third = client.replies()
+    assert [reply.xid for reply in (first, second, third)] == [11, 12, 13]
+    assert second.body[4:7] == b"new"
+    assert second.zxid == first.zxid == leader.tree.last_zxid
+    assert third.err == Code.NO_NODE
+
+
+def test_writes_commit_one_by_one(leader: LeaderRig, learner: LearnerRig) -> None:
+    """A commit answers its own write, and the reads up to the next one."""
+    client = learner.client()
+    for xid in (1, 2):
+        client.request(Op.CREATE, create_body(f"/a{xid}"), xid)
+        client.request(Op.EXISTS, watch_body("/a2"), xid + 10)
+    learner.deliver()
+    leader.commit(1)
+    assert [(reply.xid, reply.err) for reply in client.replies()] == [(1, 0), (11, Code.NO_NODE)]
+    leader.commit(1)
+    assert [(reply.xid, reply.err) for reply in client.replies()] == [(2, 0), (12, 0)]
+
+
+def test_a_sync_waits_for_the_leader(leader: LeaderRig, learner: LearnerRig) -> None:
+    """What was written elsewhere before is visible behind it; its reply echoes the path."""
+    client, writer = learner.client(), leader.client()
+    writer.request(Op.CREATE, create_body("/a"))
+    client.request(Op.EXISTS, watch_body("/a"), 1)
+    client.request(Op.SYNC, path("/any"), 2)
+    client.request(Op.EXISTS, watch_body("/a"), 3)
+    assert [(reply.xid, reply.err) for reply in client.replies()] == [(1, Code.NO_NODE)]
+    assert learner.pipeline.outstanding == 1
+    before = learner.stats.packets_sent
+    learner.work()
+    sync, read = client.replies()
+    assert sync == (2, leader.tree.last_zxid, 0, path("/any"))
+    assert (read.xid, read.err) == (3, 0)
+    assert learner.pipeline.outstanding == 0
+    assert learner.stats.packets_sent == before + 2
+
+
+def test_syncs_are_answered_in_order(learner: LearnerRig) -> None:
+    """One whose connection is gone still takes its turn."""
+    clients = [learner.client() for _ in range(3)]
+    for client in clients:
+        client.request(Op.SYNC, path("/"), 5)
+    learner.deliver()
+    clients[0].cut()
+    learner.pipeline.synced()
+    learner.pipeline.synced()
+    learner.run()
+    assert [len(client.take()) for client in clients] == [0, 1, 0]
+    assert learner.pipeline.outstanding == 1
+
+
+def test_a_sync_that_a_later_write_passes_is_done(learner: LearnerRig) -> None:
+    """The leader may commit in one go what came before and after it. Replies keep the order of the requests."""
+    client, other = learner.client(), learner.client()
+    client.request(Op.CREATE, create_body("/a"), 1, run=False)
+    client.request(Op.SYNC, path("/a"), 2, run=False)
+    client.request(Op.EXISTS, watch_body("/b"), 3, run=False)
+    client.request(Op.SYNC, path("/b"), 3, run=False)
+    client.request(Op.CREATE, create_body("/b"), 3, run=False)
+    client.request(Op.EXISTS, watch_body("/b"), 4, run=False)
+    other.request(Op.SYNC, path("/o"), 9)
+    learner.deliver()
+    answers, learner.answers = learner.answers, deque()
+    learner.leader.commit()
+    replies = client.replies()
+    assert [(reply.xid, reply.err) for reply in replies] == [(1, 0), (2, 0), (3, Code.NO_NODE), (3, 0), (3, 0), (4, 0)]
+    assert [reply.body for reply in replies[1:4]] == [path("/a"), b"", path("/b")]
+    assert learner.pipeline.outstanding == 1
+    for answer in answers:
+        assert other.take() == []
+        answer()
+        learner.run()
+    assert [reply.body for reply in other.replies()] == [path("/o")]
+    assert client.take() == []
+    assert learner.pipeline.outstanding == 0
+
+
+def test_a_sync_of_a_session_that_ends(leader: LeaderRig, learner: LearnerRig) -> None:
+    """Its answer comes for nobody, and for no other sync."""
+    client, other = learner.client(), learner.client()
+    client.request(Op.SYNC, path("/"), 2)
+    other.request(Op.SYNC, path("/o"), 3)
+    session = leader.sessions.get(client.session_id)
+    assert session is not None
+    leader.pipeline.close_session(None, session, 0)
+    leader.commit()
+    assert client.take() == []
+    assert learner.pipeline.outstanding == 1
+    learner.pipeline.synced()
+    learner.run()
+    assert other.take() == []
+    learner.pipeline.synced()
+    learner.run()
+    assert [reply.xid for reply in other.replies()] == [3]
+
+
+def test_an_answer_to_no_sync(learner: LearnerRig, caplog: pytest.LogCaptureFixture) -> None:
+    learner.pipeline.synced()
+    assert "a sync that nobody asked for" in caplog.text
+    assert learner.pipeline.outstanding == 0
+
+
+def test_the_servers_own_clients_sync_at_once(leader: LeaderRig) -> None:
+    client = leader.client()
+    client.request(Op.SYNC, path("/any"))
+    (reply,) = client.replies()
+    assert (reply.err, reply.body) == (0, path("/any"))

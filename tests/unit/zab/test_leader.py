@@ -327,6 +327,23 @@ def test_a_sync_is_answered_behind_what_was_proposed_before(term):
     ]
 
 
+def test_no_commit_overtakes_the_answer_of_a_sync(term):
+    """What was proposed behind the sync is committed behind its answer, also when one ack allows all of it."""
+    term.propose(1)
+    term.core.sync(20)
+    term.propose(2)
+    term.core.sync(20)
+    term.core.logged(z(5, 2))
+    assert said(term.feed(2, packets.ack(z(5, 2)))) == [
+        "to 20: COMMIT 500000001",
+        Commit((entry(5, 1),)),
+        "to 20: SYNC 0",
+        "to 20: COMMIT 500000002",
+        Commit((entry(5, 2),)),
+        "to 20: SYNC 0",
+    ]
+
+
 def test_a_sync_of_who_left_is_not_answered(term):
     term.join(3)
     term.propose(1)
