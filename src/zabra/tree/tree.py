@@ -519,23 +519,22 @@ class DataTree:
         if acl is not OPEN_ACL:
             acl = self.acls.acquire(acl)
         node = make_node(data, stat, acl, owner, cversion, digest_of_persisted(path, data, persisted))
+        nodes = self.nodes
         if not path:
             path = b"/"
-            if self.nodes:
-                raise ValueError("the root is not the first node")
         else:
             slash = path.rfind(b"/")
-            parent = self.nodes.get(path[:slash] or b"/")
-            if parent is None or slash < 0:
+            name = path[slash + 1 :]
+            parent = nodes.get(path[:slash] or b"/")
+            if parent is None or slash < 0 or not name:
                 raise ValueError(f"node {path!r} has no parent")
-            if path in self.nodes or slash == len(path) - 1:
-                raise ValueError(f"node {path!r} is no new child")
             if parent.children is None:
                 parent.children = {}
-            parent.children[path[slash + 1 :]] = None
+            parent.children[name] = None
             if owner:
                 self._own(path, owner)
-        self.nodes[path] = node
+        if nodes.setdefault(path, node) is not node:
+            raise ValueError(f"node {path!r} is there already")
         self.data_size += len(path) + size
 
     def loaded(self) -> None:
