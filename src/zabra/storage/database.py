@@ -102,8 +102,8 @@ class Database:
         self._lock = new_lock()
         #: Snapshots before this are of another history.
         self._base = 0
-        self._log_base = 0
         self._committed: deque[Entry] = deque(maxlen=commit_log_count)
+        self._begin_log(0)
         #: The tree comes from a leader that went on while it sent it: digests mean nothing yet.
         self._ahead = False
         self._new_tree({})
@@ -157,7 +157,11 @@ class Database:
         self._committed.extend(map(Entry._make, newest))
         # Entries before the snapshot are in the log too, but nobody knows whether all of them are: the server that
         # wrote it may have got the snapshot from a leader (ZOOKEEPER-2099).
-        self._log_base = found.snapshot.zxid if found.snapshot is not None else tree.last_zxid
+        self._begin_log(found.snapshot.zxid if found.snapshot is not None else tree.last_zxid)
+        for first, last in found.runs:
+            if first != self._run_next:
+                self._begin_run(first)
+            self._run_next = last + 1
         self._report(found, int((self._monotonic() - began) * 1000))
         return found
 
@@ -192,6 +196,20 @@ class Database:
         self._frequent = FrequentTxns(self.tree)
         self._committed.clear()
         self._ahead = False
+
+    def _begin_log(self, base: int) -> None:
+        """The log is complete after this zxid."""
+        self._log_base = base
+        #: What it has from there on, as (first, last) of runs without a gap, but for the one that goes on; where that
+        #: began, and what would be next in it.
+        self._runs: list[tuple[int, int]] = []
+        self._run_first: int = base
+        self._run_next: int = base + 1
+
+    def _begin_run(self, first: int) -> None:
+        """A new epoch began."""
+        self._runs.append((self._run_first, self._run_next - 1))
+        self._run_first = first
 
     def _open_writer(self) -> None:
         settings = self._settings
@@ -252,6 +270,7 @@ class Database:
         limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
         loader = SnapStreamLoader(self.tree, self.sessions, limit)
         self.tree.last_zxid = zxid
+        self._begin_log(zxid)
         self._ahead = True
         return loader
 
@@ -275,7 +294,8 @@ class Database:
             begun = _Base(dump.zxid, base, snapshot.name)
             self._disk.write_atomic(self._marker, b"%d %d %s" % (begun.zxid, base, begun.name.encode()))
             self._replace_history(begun)
-        self._base = self._log_base = begun.zxid
+        self._base = begun.zxid
+        self._begin_log(begun.zxid)
         self._ahead = False
         self._open_writer()
 
@@ -369,7 +389,7 @@ class Database:
             version, digest = _digest_at(payload, end)
             if digest != tree.digest or version != DIGEST_VERSION:
                 self._compare(zxid, version, digest)
-        self._committed.append(entry)
+        self.committed_entry(entry)
 
     def _apply_other(self, payload: bytes) -> None:
         header, body, digest = decode_txn(payload)
@@ -417,7 +437,11 @@ class Database:
     # -- what a leader has for its learners: zabra.zab.syncplan.History
 
     def committed_entry(self, entry: Entry) -> None:
-        """[hot] Keep an entry that was applied by other means than :meth:`apply`."""
+        """[hot] Keep an entry that was logged, and applied by other means than :meth:`apply`."""
+        zxid = entry[0]
+        if zxid != self._run_next:
+            self._begin_run(zxid)
+        self._run_next = zxid + 1
         self._committed.append(entry)
 
     @property
@@ -441,9 +465,15 @@ class Database:
         files = self._store.files()
         return self._disk.size(f"{self._store.path}/{files[0][1]}") if files else 0
 
+    def log_runs(self, zxid: int) -> Sequence[tuple[int, int]]:
+        """The zxids of ``read_log(zxid)`` from the base on, as (first, last) of runs without a gap. Reads no log."""
+        files = self._logs.files_below(zxid)
+        runs = [*self._runs, (self._run_first, self._run_next - 1)]
+        return [(max(first, files[0][0]), last) for first, last in runs if last >= files[0][0]] if files else []
+
     def log_size(self, zxid: int) -> int:
         """Bytes of the log files behind the one that ``read_log(zxid)`` begins with."""
-        return self._logs.size_behind(zxid)
+        return sum(self._disk.size(path) for _, path in self._logs.files_below(zxid)[1:])
 
     def read_log(self, zxid: int) -> Iterator[Entry]:
         """Applied entries on disk, from the newest log file that begins below ``zxid``; without one, from the first.

@@ -279,19 +279,30 @@ class LogFolder:
                 return last
         return -1
 
-    def size_behind(self, zxid: int) -> int:
-        """Bytes of the logs behind the one that ``read(zxid)`` begins with."""
-        return sum(map(self._disk.size, self.files_from(zxid - 1)[1:]))
+    def files_below(self, zxid: int) -> list[tuple[int, str]]:
+        """(zxid, path) of the newest log that has an entry below ``zxid``, and of all after it; without one, of all."""
+        files = self.files()
+        for index in range(len(files) - 1, -1, -1):
+            if files[index][0] < zxid and not self._is_blank(files[index][1]):
+                return files[index:]
+        return files
+
+    def _is_blank(self, path: str) -> bool:
+        """Whether a crash came before the first entry."""
+        file = self._disk.open(path)
+        try:
+            return not file.pread(ENTRY_HEAD_SIZE, HEADER_SIZE).strip(b"\0")
+        finally:
+            file.close()
 
     def read(self, zxid: int, upto: int, written: tuple[str, int]) -> Iterator[tuple[int, bytes]]:
-        """Entries up to ``upto`` of a log that is being written, from the newest file that begins below ``zxid``.
+        """Entries up to ``upto`` of a log that is being written, of ``files_below(zxid)``.
 
-        Everything up to ``upto`` is written; ``written`` is :attr:`LogWriter.written` of later. Without such a file it
-        is all of them. Raises :class:`DataError` or ``OSError`` where a file was damaged or removed meanwhile.
+        Everything up to ``upto`` is written; ``written`` is :attr:`LogWriter.written` of later. Raises
+        :class:`DataError` or ``OSError`` where a file was damaged or removed meanwhile.
         """
-        begun = {path: start for start, path in self.files()}
-        for path in self.files_from(zxid - 1):
-            if begun.get(path, upto + 1) > upto:
+        for start, path in self.files_below(zxid):
+            if start > upto:
                 return
             file = _LiveLog(self._disk, path, written[1] if path == written[0] else None, self._chunk_size)
             try:

@@ -80,6 +80,8 @@ class Recovered:
     #: The snapshot that was loaded; None when there was none.
     snapshot: Loaded | None = None
     entries_replayed: int = 0
+    #: Their zxids, as (first, last) of each run without a gap.
+    runs: list[tuple[int, int]] = field(default_factory=list)
     entries_passed_over: int = 0
     digest_mismatches: int = 0
     #: How long the snapshot took to load, and the log to replay.
@@ -339,6 +341,7 @@ class _Replay:
         apply = tree.apply
         frequent = FrequentTxns(tree)
         last = tree.last_zxid
+        first = last + 1
         replayed = 0
         for entry in scan:
             zxid, payload = entry
@@ -349,6 +352,9 @@ class _Replay:
                     found.entries_passed_over += 1
                     continue
                 self._any_start = False
+                if first <= last:
+                    found.runs.append((first, last))
+                first = zxid
             last = zxid
             replayed += 1
             keep(entry)
@@ -378,6 +384,8 @@ class _Replay:
                 self._check(zxid, *digest)
             elif self._settles_at is not None:
                 self._settle(zxid)
+        if first <= last:
+            found.runs.append((first, last))
         found.entries_replayed = replayed
         if self._settles_at is not None:
             _log.warning(

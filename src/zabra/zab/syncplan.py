@@ -20,7 +20,6 @@ inside an epoch is seen here, one at the end of an epoch only the storage knows,
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import takewhile
 from typing import Final, NamedTuple, Protocol
 
 from zabra.errors import ZabraError
@@ -57,6 +56,9 @@ class History(Protocol):
     @property
     def snapshot_size(self) -> int:
         """Bytes of the newest snapshot file; 0 without one."""
+
+    def log_runs(self, zxid: int) -> Sequence[tuple[int, int]]:
+        """The zxids of ``read_log(zxid)`` as (first, last) of each run without a gap, in order. Reads no log."""
 
     def log_size(self, zxid: int) -> int:
         """Bytes of the log files behind the one that ``read_log(zxid)`` begins with."""
@@ -162,23 +164,29 @@ def _from_disk(history: History, peer: int, low: int, high: int, size_factor: fl
     size_limit = int(history.snapshot_size * size_factor)
     if size_limit and history.log_size(peer) > size_limit:
         return None
-    zxids = [entry.zxid for entry in takewhile(lambda entry: entry.zxid <= low, history.read_log(peer))]
-    if not zxids or zxids[0] > peer:
+    runs = [(first, min(last, low)) for first, last in history.log_runs(peer) if first <= low]
+    if not runs or runs[0][0] > peer:
         return None
-    meeting = _meet(zxids, peer, high)
+    meeting = _meet(_around(runs, peer), peer, high)
     if meeting is None or meeting.after < history.log_base:
         return None
     queued = meeting.after
-    for zxid in zxids:
-        if zxid > queued:
-            if not follows(zxid, queued):
+    for first, last in runs:
+        if last > queued:
+            if first > queued and not follows(first, queued):
                 return None
-            queued = zxid
+            queued = last
     if queued < low:
         return None
     entries = tuple([entry for entry in history.committed if entry.zxid > queued])
     last = entries[-1].zxid if entries else queued
     return SyncPlan(meeting.op, meeting.zxid, last, (meeting.after, queued), entries)
+
+
+def _around(runs: Iterable[tuple[int, int]], peer: int) -> Iterator[int]:
+    """Of every run the zxids that are next to ``peer``: meeting any other one decides nothing."""
+    for first, last in runs:
+        yield from sorted({max(first, min(last, zxid)) for zxid in (peer - 1, peer, peer + 1)})
 
 
 def follows(zxid: int, before: int) -> bool:

@@ -54,6 +54,15 @@ class MemoryHistory:
     def log_size(self, zxid):
         return self.file_size * len(self.files[self._first_file(zxid) + 1 :])
 
+    def log_runs(self, zxid):
+        runs = []
+        for one in self.read_log(zxid):
+            if runs and one.zxid == runs[-1][1] + 1:
+                runs[-1] = (runs[-1][0], one.zxid)
+            else:
+                runs.append((one.zxid, one.zxid))
+        return runs
+
     def read_log(self, zxid):
         for file in self.files[self._first_file(zxid) :]:
             yield from file

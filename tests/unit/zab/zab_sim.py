@@ -140,6 +140,9 @@ class Server:
         log = self.disk.written()
         return MemoryHistory((), [log[at : at + 3] for at in range(0, len(log), 3)], last_processed=0)
 
+    def log_runs(self, zxid):
+        return self._files().log_runs(zxid)
+
     def log_size(self, zxid):
         return self._files().log_size(zxid)
 
