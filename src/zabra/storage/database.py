@@ -103,7 +103,10 @@ class Database:
         #: Snapshots before this are of another history.
         self._base = 0
         self._committed: deque[Entry] = deque(maxlen=commit_log_count)
-        self._begin_log(0)
+        #: What the log has from its base on, as (first, last) of runs without a gap, but for the one that goes on; and of
+        #: that where it began and what would be next.
+        self._runs: list[tuple[int, int]] = []
+        self._run_first = self._run_next = self._log_base = 0
         #: The tree comes from a leader that went on while it sent it: digests mean nothing yet.
         self._ahead = False
         self._new_tree({})
@@ -200,11 +203,9 @@ class Database:
     def _begin_log(self, base: int) -> None:
         """The log is complete after this zxid."""
         self._log_base = base
-        #: What it has from there on, as (first, last) of runs without a gap, but for the one that goes on; where that
-        #: began, and what would be next in it.
-        self._runs: list[tuple[int, int]] = []
-        self._run_first: int = base
-        self._run_next: int = base + 1
+        self._runs = []
+        self._run_first = base
+        self._run_next = base + 1
 
     def _begin_run(self, first: int) -> None:
         """A new epoch began."""
