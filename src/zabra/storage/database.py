@@ -103,8 +103,8 @@ class Database:
         #: Snapshots before this are of another history.
         self._base = 0
         self._committed: deque[Entry] = deque(maxlen=commit_log_count)
-        #: What the log has from its base on, as (first, last) of runs without a gap, but for the one that goes on; and of
-        #: that where it began and what would be next.
+        #: What the log has from its base on, as (first, last) of runs without a gap, but for the last run; where that
+        #: began, and what would be next in it.
         self._runs: list[tuple[int, int]] = []
         self._run_first = self._run_next = self._log_base = 0
         #: The tree comes from a leader that went on while it sent it: digests mean nothing yet.
