@@ -23,6 +23,7 @@ EXIT_UNEXPECTED: Final = 1
 EXIT_INVOCATION: Final = 2
 
 _USAGE: Final = """usage: zabra server [options] [-Dname=value ...] [zoo.cfg | port datadir [ticktime] [maxcnxns]]
+       zabra ensemble [--servers 3] [--observers 0] [--apache 0] [--port 2181] [--folder ...]
        zabra cleanup [options] (zoo.cfg | dataLogDir [snapDir]) -n count
        zabra --version"""
 _SERVER_HELP: Final = """
@@ -46,6 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from zabra.tools.cleanup import main as cleanup
 
         return cleanup(arguments[1:])
+    if command == "ensemble":
+        from zabra.tools.ensemble import main as ensemble
+
+        return ensemble(arguments[1:])
     if command in ("--version", "-V", "version"):
         print(f"Zabra {__version__}, speaks ZooKeeper {ZOOKEEPER_VERSION}")
         return EXIT_NORMAL

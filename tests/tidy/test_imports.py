@@ -31,6 +31,7 @@ PART_OF = {"node_status": "node", "node_serving": "node", "node_member": "node"}
 #: Imports upwards that are on purpose.
 UPWARDS = {
     ("main", "zabra.tools.cleanup"): "the command line starts every tool",
+    ("main", "zabra.tools.ensemble"): "the command line starts every tool",
 }
 
 MODULES = sorted(SOURCE.rglob("*.py"))
