@@ -123,6 +123,8 @@ class Server:
         self.extra = dict(extra or {})
         self.port = port or free_port()
         self.myid = myid
+        #: Where a profile of the process goes when it stops; Zabra only.
+        self.profile: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._launched_at = 0.0
 
@@ -213,7 +215,8 @@ class Server:
             return ["java", *JVM_FLAGS, "-cp", apache_classpath(), JAVA_MAIN, str(config)], environment
         paths = [str(SOURCES), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        return [sys.executable, "-m", "zabra", "server", str(config)], environment
+        profiler = [] if self.profile is None else ["-m", "cProfile", "-o", str(self.profile)]
+        return [sys.executable, *profiler, "-m", "zabra", "server", str(config)], environment
 
 
 class Knocker:
