@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Final, TypeVar, cast
 
 from zabra.admin.fourletter import answer
-from zabra.admin.status import register_gauges
+from zabra.admin.status import register_gauges, register_member_gauges
 from zabra.auth.access import Enforcement
 from zabra.auth.registry import build_registry
 from zabra.auth.rights import Rights
@@ -255,6 +255,8 @@ class Server:
 
     def _publish_metrics(self) -> None:
         register_gauges(self.stats.metrics, self.status)
+        if self.settings.is_distributed:
+            register_member_gauges(self.stats.metrics, self.status)
 
     def _run(self, recovered: Recovered) -> None:
         """RUNNING: the requests that waited are served."""

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from zabra.admin.fourletter import DEFAULT_TRACE_MASK
-from zabra.admin.status import ConnectionStatus, MemberStatus, Peer, StatusSource, WatchCounts, folder_size
+from zabra.admin.status import (
+    ConnectionStatus,
+    LeaderStatus,
+    MemberStatus,
+    Peer,
+    StatusSource,
+    WatchCounts,
+    folder_size,
+)
 from zabra.config.model import Settings
 from zabra.frontend.connection import Connection
 from zabra.obs.stats import ServerStats
+from zabra.quorum.following import Following
+from zabra.quorum.leading import Leading
 from zabra.sessions.tracker import SessionTracker
 from zabra.tree.quota import namespace_gauges
 
@@ -43,7 +54,34 @@ class NodeStatus(StatusSource):
 
     @property
     def member(self) -> MemberStatus | None:
-        return None
+        member = self._server.member
+        if member is None:
+            return None
+        membership = member.context.membership
+        own = membership.own
+        if own is None:
+            # Removed from the membership it started with: it follows on without a vote (``updateLearnerType``).
+            configured = self.settings.ensemble
+            assert configured is not None
+            own = dataclasses.replace(configured.members[membership.my_id], observer=False)
+        role = member.role
+        # Whoever serves has been through discovery and synchronisation.
+        peer_state = f"{member.election.state.name.lower()} - broadcast"
+        leader = self._leader(role) if isinstance(role, Leading) else None
+        master = role.leader if isinstance(role, Following) and role.observer else None
+        return MemberStatus(membership.config, own, peer_state, leader, master)
+
+    def _leader(self, role: Leading) -> LeaderStatus:
+        statistics = role.core.statistics()
+        uptime_s = self._server.runtime.clock.monotonic() - role.established_at
+        return LeaderStatus(
+            learners=statistics.learners,
+            synced_followers=statistics.followers,
+            synced_non_voting_followers=statistics.followers_without_vote,
+            synced_observers=statistics.observers,
+            pending_syncs=statistics.pending_syncs,
+            uptime_ms=int(uptime_s * 1000),
+        )
 
     @property
     def client_port(self) -> int:

@@ -285,8 +285,11 @@ def _hash(source: StatusSource) -> Iterator[str]:
 def _mntr(source: StatusSource) -> Iterator[str]:
     yield f"zk_version\t{FULL_VERSION}\n"
     yield f"zk_server_state\t{source.mode}\n"
-    if source.member is not None:
-        yield f"zk_peer_state\t{source.member.peer_state}\n"
+    member = source.member
+    if member is not None:
+        yield f"zk_peer_state\t{member.peer_state}\n"
+        if member.observer_master is not None:
+            yield f"zk_observer_master_id\t{member.observer_master}\n"
     for name, value in source.stats.metrics.dump().items():
         yield f"zk_{name}\t{_number(value)}\n"
 

@@ -84,6 +84,8 @@ class MemberStatus(NamedTuple):
     peer_state: str
     #: While this server leads.
     leader: LeaderStatus | None = None
+    #: Of an observer: the id of the server that it learns from.
+    observer_master: int | None = None
 
 
 class StatusSource(Protocol):

@@ -115,6 +115,10 @@ class Leading:
             now_ms=context.now_ms(),
         )
         self.pipeline: LocalPipeline | None = None
+        #: When the epoch was established, in monotonic seconds.
+        self.established_at = 0.0
+        self._stats = context.stats
+        self._stats.clear_proposal_sizes()
         self._loop = context.loop
         self._limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
         self._stall_s = settings.init_limit * settings.tick_time_ms / 1000
@@ -353,7 +357,8 @@ class Leading:
         settings = context.settings
         tree = context.db.tree
         tree.last_zxid = self.core.broadcast.last_proposed
-        now_ms = int(context.runtime.clock.monotonic() * 1000)
+        self.established_at = context.runtime.clock.monotonic()
+        now_ms = int(self.established_at * 1000)
         sessions = SessionTracker(context.my_id, settings.tick_time_ms, now_ms, context.db.sessions)
         for session_id, timeout_ms in list(context.db.sessions.items()):
             sessions.track(session_id, timeout_ms, now_ms)
@@ -413,6 +418,8 @@ class Leading:
         self._turns.append((entry.zxid, self._context.runtime.clock.monotonic()))
         assert not isinstance(write, tuple)
         assert write.config is not None
+        size = len(entry.data)
+        self._stats.record_proposal_sizes(size, size, size)
         self._perform(self.core.reconfigure(entry, write.config))
 
     def _flush(self) -> None:
@@ -421,6 +428,8 @@ class Leading:
         if fresh and not self._ended.done():
             self._fresh = []
             self._turns.append((fresh[-1].zxid, self._turn_began))
+            sizes = [len(entry.data) for entry in fresh]
+            self._stats.record_proposal_sizes(min(sizes), max(sizes), sizes[-1])
             self._perform(self.core.propose(fresh))
 
     def _logged(self, zxid: int) -> None:

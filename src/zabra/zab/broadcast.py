@@ -62,6 +62,11 @@ class Broadcast:
         #: Zxid to the connections whose sync waits for its commit.
         self._syncs: dict[int, list[int]] = {}
 
+    @property
+    def pending_syncs(self) -> int:
+        """Zxids whose commit a sync waits for."""
+        return len(self._syncs)
+
     def begin(self, zxid: int) -> list[Effect]:
         """A new epoch; ``zxid`` is that of its NEWLEADER."""
         self.last_proposed = self.last_committed = zxid

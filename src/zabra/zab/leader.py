@@ -108,6 +108,19 @@ class LeaderOptions(NamedTuple):
     initial_counter: int = 0
 
 
+class Statistics(NamedTuple):
+    """Who learns from a leader, for operators."""
+
+    #: Connections, in whatever stage.
+    learners: int
+    #: Followers that get every proposal; those of them without a vote; observers that get every commit.
+    followers: int
+    followers_without_vote: int
+    observers: int
+    #: Zxids whose commit somebody's sync waits for.
+    pending_syncs: int
+
+
 class _Learner:
     """One connection."""
 
@@ -296,6 +309,15 @@ class Leader:
         """This server and the followers in step with it (``isQuorumSynced``)."""
         followers = {learner.sid for learner in self._learners.values() if not learner.observer}
         return self._synced() & (followers | {self.sid})
+
+    def statistics(self) -> Statistics:
+        """The learners of now."""
+        broadcast = self.broadcast
+        followers = [self._learners[conn].sid for conn in broadcast.followers]
+        strangers = sum(sid not in broadcast.verifier.voters for sid in followers)
+        return Statistics(
+            len(self._learners), len(followers), strangers, len(broadcast.observers), broadcast.pending_syncs
+        )
 
     @property
     def deadline_ms(self) -> int | None:

@@ -88,6 +88,14 @@ def test_mntr_of_a_follower(follower):
     assert not {f"zk_{name}" for name in LEADER_GAUGES} & values.keys()
 
 
+def test_mntr_of_an_observer(follower):
+    assert "zk_observer_master_id" not in mntr(follower)
+    follower.member = follower.member._replace(observer_master=2)
+    values = mntr(follower)
+    assert list(values)[3] == "zk_observer_master_id"
+    assert values["zk_observer_master_id"] == "2"
+
+
 def test_mntr_of_a_leader(leader):
     values = mntr(leader)
     assert {name: int(values[f"zk_{name}"]) for name in LEADER_GAUGES} == LEADER_GAUGES

@@ -15,12 +15,15 @@ TICK_MS = 500
 
 
 class Ensemble:
-    """Servers 1 to ``count`` on a quiet network."""
+    """Servers 1 to ``count``, the last ``observers`` of them without a vote, on a quiet network."""
 
-    def __init__(self, count, **settings):
+    def __init__(self, count, observers=0, **settings):
         self.loop = new_loop(Trace())
         self.network = Network(self.loop, random.Random(1), chop=0.0)
-        lines = {sid: ServerLine(sid, ((f"10.0.0.{sid}", 2888, 3888),)) for sid in range(1, count + 1)}
+        lines = {
+            sid: ServerLine(sid, ((f"10.0.0.{sid}", 2888, 3888),), sid > count - observers)
+            for sid in range(1, count + 1)
+        }
         config = make_config(lines)
         shared = {"prealloc_kb": 64, "tick_time_ms": TICK_MS, "init_limit": 10, "sync_limit": 4, **settings}
         self.hosts = {
@@ -46,8 +49,8 @@ class Ensemble:
 def ensemble():
     made = []
 
-    def make(count, **settings):
-        made.append(Ensemble(count, **settings))
+    def make(count, **more):
+        made.append(Ensemble(count, **more))
         return made[-1]
 
     yield make
@@ -105,3 +108,32 @@ def test_the_others_elect_anew_when_the_leader_dies(ensemble):
     three.hosts[leader].boot()
     three.run(3)
     assert three.modes()[leader] == "follower"
+
+
+def test_operators_are_told_how_a_member_stands(ensemble):
+    three = ensemble(3, observers=1)
+    for host in three.hosts.values():
+        host.boot()
+    three.run(3)
+    follower, leader, observer = (three.hosts[sid].server.status.member for sid in (1, 2, 3))
+    assert (follower.peer_state, follower.leader, follower.observer_master) == ("following - broadcast", None, None)
+    assert (observer.peer_state, observer.leader, observer.observer_master) == ("observing - broadcast", None, 2)
+    assert (leader.peer_state, leader.observer_master) == ("leading - broadcast", None)
+    assert leader.leader[:5] == (2, 1, 0, 1, 0)
+    assert 0 < leader.leader.uptime_ms < 3000
+    for sid, member in enumerate((follower, leader, observer), 1):
+        assert member.own is member.config.members[sid]
+        gauges = three.hosts[sid].server.stats.metrics.dump()
+        assert gauges["quorum_size"] == 2
+        assert ("learners" in gauges) == (sid == 2)
+
+
+def test_who_was_removed_counts_as_a_participant_where_it_was(ensemble):
+    three = ensemble(3, observers=1, reconfig_enabled=True)
+    for host in three.hosts.values():
+        host.boot()
+    three.run(3)
+    status, membership = three.hosts[3].server.status, three.hosts[3].server.member.context.membership
+    assert status.member.own.observer
+    assert membership.commit(make_config({1: status.member.config.members[1]}, 9 << 32))
+    assert status.member.own == ServerLine(3, (("10.0.0.3", 2888, 3888),))

@@ -344,6 +344,19 @@ def test_no_commit_overtakes_the_answer_of_a_sync(term):
     ]
 
 
+def test_statistics_tell_who_learns(term):
+    assert term.core.statistics() == (1, 1, 0, 0, 0)
+    term.join(3, observer=True)
+    term.join(9)
+    term.core.connected(70, 0)
+    term.propose(1)
+    term.core.sync(20)
+    term.core.sync(30)
+    term.propose(2)
+    term.core.sync(20)
+    assert term.core.statistics() == (4, 2, 1, 1, 2)
+
+
 def test_a_sync_of_who_left_is_not_answered(term):
     term.join(3)
     term.propose(1)
