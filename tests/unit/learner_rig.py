@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from struct import unpack_from
 
 from rig import Client, FakeClock, FakeScheduler, Rig, ZeroRandom
 
 from zabra.auth.access import Enforcement
 from zabra.auth.registry import build_registry
 from zabra.auth.rights import Rights
+from zabra.consts import Op
 from zabra.frontend.attach import Attach
 from zabra.frontend.gate import Gate
 from zabra.frontend.hub import Hub
@@ -28,8 +30,11 @@ from zabra.pipeline.reads import Reads
 from zabra.pipeline.request import Proposal
 from zabra.sessions.learner import LearnerSessions
 from zabra.tree.owner import OwnerRules
-from zabra.tree.tree import DataTree
-from zabra.wire.txns import decode_txn
+from zabra.tree.replay import FrequentTxns
+from zabra.tree.tree import Applied, DataTree
+from zabra.wire.handshake import ConnectRequest, encode_connect
+from zabra.wire.records_txn import CreateSessionTxn
+from zabra.wire.txns import TxnHeader, decode_txn
 from zabra.zab.packets import ForwardedRequest, Packet, PacketStream, parse_request, parse_revalidate
 from zabra.zab.syncplan import Entry
 
@@ -61,6 +66,8 @@ class LeaderRig(Rig):
     def __init__(self, **more: object) -> None:
         super().__init__(running=False, **more)
         self.learners: list[LearnerRig] = []
+        #: All that was committed.
+        self.history: list[Entry] = []
         self.tree.last_zxid = BEGIN
         self.outbox = Outbox()
         self.prep = Prep(self.tree, self.rights, self.outbox.propose, limit=self.settings.jute_max_buffer * 2)
@@ -85,12 +92,41 @@ class LeaderRig(Rig):
         proposed = self.outbox.proposed
         taken = [proposed.popleft() for _ in range(len(proposed) if count is None else count)]
         entries = [Entry(decode_txn(payload)[0].zxid, payload) for payload, _ in taken]
+        self.history += entries
         if taken:
             self.hub.commit_turn([write for _, write in taken], self.clock.now)
         for learner in self.learners:
             learner.apply(entries)
         self.run()
         return entries
+
+
+class LearnerDatabase:
+    """What a learner applies to, in memory only; digests must be right."""
+
+    def __init__(self, tree: DataTree) -> None:
+        self.tree = tree
+        self.sessions: dict[int, int] = {}
+        #: All that was applied.
+        self.committed: list[Entry] = []
+        self._frequent = FrequentTxns(tree)
+
+    def apply(self, entry: Entry) -> tuple[TxnHeader, Applied] | None:
+        assert entry.zxid == self.tree.last_zxid + 1
+        self.committed.append(entry)
+        end = self._frequent.apply(entry.data)
+        if end >= 0:
+            assert end == len(entry.data) or self.tree.digest_matches(*unpack_from(">iQ", entry.data, end))
+            return None
+        header, body, digest = decode_txn(entry.data)
+        if isinstance(body, CreateSessionTxn):
+            self.sessions[header.session_id] = body.timeout
+        elif header.type == Op.CLOSE_SESSION:
+            self.sessions.pop(header.session_id, None)
+        result = self.tree.apply(header, body)
+        self._frequent.learn(header, body, digest)
+        assert digest is None or self.tree.digest_matches(*digest)
+        return header, result
 
 
 class LearnerRig:
@@ -102,13 +138,14 @@ class LearnerRig:
         self.clock: FakeClock = leader.clock
         self.scheduler: FakeScheduler = leader.scheduler
         self.clients: list[Client] = []
-        #: As the database of the server has them.
         self.tree = DataTree(
             OwnerRules(extended=settings.extended_types_enabled), digest_enabled=settings.digest_enabled
         )
         self.tree.last_zxid = BEGIN
-        self.logged: dict[int, int] = {}
-        self.committed: list[Entry] = []
+        self.db = LearnerDatabase(self.tree)
+        self.logged = self.db.sessions
+        for entry in leader.history:
+            self.db.apply(entry)
         #: What was sent to the leader and not read there; whole writes, and packets.
         self.sent: list[bytes] = []
         self.stream = PacketStream()
@@ -142,7 +179,7 @@ class LearnerRig:
         """Begin a role."""
         self.sessions = LearnerSessions(self.server_id, int(self.clock.now * 1000), self.logged)
         self.pipeline = ForwardingPipeline(
-            self,
+            self.db,
             self.sessions,
             self.sent.append,
             self.scheduler,
@@ -153,9 +190,6 @@ class LearnerRig:
         attach = Attach(self.hub, ConnectionThrottle(self.settings, ZeroRandom(), 0))
         self.hub.prepare(self.pipeline, self.reads, attach, self.tree)
         self.hub.run()
-
-    def committed_entry(self, entry: Entry) -> None:
-        self.committed.append(entry)
 
     def requests(self) -> list[ForwardedRequest]:
         """Take the requests that were sent; there must be nothing else."""
@@ -204,3 +238,19 @@ class LearnerRig:
         client = Client(self, address)  # type: ignore[arg-type]
         client.connect(**more)  # type: ignore[arg-type]
         return client
+
+    def comes_back(self, client: Client, timeout_ms: int = 10000) -> Client:
+        """A new connection that asks for the session of ``client``."""
+        again = Client(self)  # type: ignore[arg-type]
+        again.session_id = client.session_id
+        request = ConnectRequest(0, 0, timeout_ms, client.session_id, client.password, False, True)
+        again.send(encode_connect(request))
+        return again
+
+    def moved_client(self, client: Client) -> Client:
+        """A new connection that has got the session of ``client``."""
+        again = self.comes_back(client)
+        self.work()
+        assert len(again.take()) == 1
+        assert not again.transport.closed
+        return again

@@ -29,13 +29,12 @@ from zabra.pipeline.commit import CREATES
 from zabra.pipeline.ports import LearnerData
 from zabra.pipeline.request import Requester, Write
 from zabra.sessions.learner import LearnerSessions
-from zabra.tree.replay import PATH_SIZE_AT, FrequentTxns
+from zabra.tree.replay import PATH_SIZE_AT
 from zabra.tree.tree import Applied
 from zabra.wire.multi import encode_error_result, encode_multi_end, encode_result
 from zabra.wire.primitives import pack_buffer
 from zabra.wire.records_data import Identity
-from zabra.wire.records_txn import CreateSessionTxn, SetDataTxn
-from zabra.wire.txns import TxnHeader, decode_txn
+from zabra.wire.txns import TxnHeader
 from zabra.zab.syncplan import Entry
 
 _pack_int: Final = Struct(">i").pack
@@ -45,8 +44,6 @@ _unpack_ids: Final = Struct(">qi").unpack_from
 _unpack_type: Final = Struct(">ii").unpack_from
 _TYPE_AT: Final = PATH_SIZE_AT - 4
 _PATH_AT: Final = PATH_SIZE_AT + 4
-#: version, digest
-_unpack_digest: Final = Struct(">iQ").unpack_from
 
 #: One forwarded request: cxid, who waits for its reply, opcode; and for a sync, whose cxid stands in no transaction,
 #: more of it.
@@ -84,8 +81,9 @@ class Learned:
     """Applies committed transactions to the tree and the sessions of a learner, and answers its clients."""
 
     def __init__(self, db: LearnerData, sessions: LearnerSessions) -> None:
-        self.tree = db.tree
         self.sessions = sessions
+        self._tree = db.tree
+        self._apply = db.apply
         #: By session id, of sessions that a client has used here.
         self.queues: dict[int, SessionQueue] = {}
         #: Requests that have left the queues.
@@ -94,12 +92,10 @@ class Learned:
         self.syncs: deque[Sync] = deque()
         #: Session id -> the zxid up to which no transaction is its present connection's.
         self._floors: dict[int, int] = {}
-        self._committed = db.committed_entry
-        self._frequent = FrequentTxns(db.tree)
 
     def not_before(self, session_id: int, zxid: int) -> None:
         """A connection took the session over when the transactions up to ``zxid`` had been proposed."""
-        if zxid > self.tree.last_zxid:
+        if zxid > self._tree.last_zxid:
             self._floors[session_id] = zxid
 
     def batch(self, entries: Sequence[Entry]) -> int:
@@ -107,29 +103,23 @@ class Learned:
 
         Raises MarshallingError for one that cannot be read.
         """
-        tree = self.tree
-        nodes = tree.nodes
-        apply = self._frequent.apply
-        committed = self._committed
+        nodes = self._tree.nodes
+        apply = self._apply
         queue_of = self.queues.get
         floors = self._floors
         syncs = self.syncs
         unpack_ids = _unpack_ids
         unpack_type = _unpack_type
-        unpack_digest = _unpack_digest
         answered = self.answered
         quick = 0
         for entry in entries:
-            committed(entry)
             zxid, payload = entry
             if syncs:
                 self._pass_syncs(zxid, payload)
-            end = apply(payload)
-            if end < 0:
-                self._other(zxid, payload)
+            other = apply(entry)
+            if other is not None:
+                self._other(*other)
                 continue
-            if end < len(payload) and unpack_digest(payload, end)[1] != tree.digest:
-                tree.digest_matches(*unpack_digest(payload, end))
             session_id, cxid = unpack_ids(payload)
             queue = queue_of(session_id)
             if not queue:
@@ -153,7 +143,7 @@ class Learned:
             conn.answer_write(cxid, zxid, body, 0)
         self.answered += quick
         if floors:
-            last = tree.last_zxid
+            last = self._tree.last_zxid
             for session_id in [session_id for session_id, floor in floors.items() if floor <= last]:
                 del floors[session_id]
         return self.answered - answered
@@ -210,22 +200,15 @@ class Learned:
             sync.conn.answer_sync(sync.xid, sync.body)
         return True
 
-    def _other(self, zxid: int, payload: bytes) -> None:
-        header, txn, digest = decode_txn(payload)
-        result = self.tree.apply(header, txn)
-        self._frequent.learn(header, txn, digest)
-        if digest is not None:
-            self.tree.digest_matches(digest.version, digest.digest)
+    def _other(self, header: TxnHeader, result: Applied) -> None:
+        """Answer a transaction that is no plain setData or create."""
         session_id = header.session_id
-        if isinstance(txn, CreateSessionTxn):
-            self.sessions.track(session_id, txn.timeout)
         queue = self.queues.get(session_id)
-        waiting = self._take(queue, session_id, header.cxid, zxid) if queue else None
+        waiting = self._take(queue, session_id, header.cxid, header.zxid) if queue else None
         if header.type == Op.CLOSE_SESSION:
             self._close_session(header, waiting)
         elif waiting is not None:
-            data = txn.data if isinstance(txn, SetDataTxn) else None
-            self._answer(waiting, header, result, data)
+            self._answer(waiting, header, result)
 
     def _close_session(self, header: TxnHeader, waiting: Waiting | None) -> None:
         session = self.sessions.remove(header.session_id)
@@ -243,7 +226,7 @@ class Learned:
             # Expired, or closed elsewhere: whoever uses it is cut without a word.
             cast(Requester, session.owner).close()
 
-    def _answer(self, waiting: Waiting, header: TxnHeader, result: Applied, data: bytes | None) -> None:
+    def _answer(self, waiting: Waiting, header: TxnHeader, result: Applied) -> None:
         _, conn, op, _ = waiting
         err = result.err
         if op == Op.CREATE_SESSION:
@@ -261,7 +244,8 @@ class Learned:
         else:
             body = _body(header.type, result)
             if header.type == Op.RECONFIG:
-                body = pack_buffer(data) + body
+                assert result.path is not None
+                body = pack_buffer(self._tree.nodes[result.path].data) + body
             conn.answer_write(header.cxid, header.zxid, body, 0)
 
 

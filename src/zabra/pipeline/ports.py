@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from zabra.pipeline.request import Requester
 from zabra.sessions.tracker import Session
-from zabra.tree.tree import DataTree
+from zabra.tree.tree import Applied, DataTree
+from zabra.wire.txns import TxnHeader
 from zabra.zab.syncplan import Entry
 
 
@@ -44,14 +45,14 @@ class Sessions(Protocol):
 
 
 class LearnerData(Protocol):
-    """What a learner applies to."""
+    """What a learner applies to: its database."""
 
     @property
     def tree(self) -> DataTree:
         """The tree; the same one for as long as a role serves."""
 
-    def committed_entry(self, entry: Entry) -> None:
-        """Keep an entry that is being applied, for servers that fall behind."""
+    def apply(self, entry: Entry) -> tuple[TxnHeader, Applied] | None:
+        """Apply a committed entry. None for a plain setData or create; of any other what it was and did."""
 
 
 class Pipeline(Protocol):

@@ -13,8 +13,10 @@ from zabra.zxid import first_session_id, to_signed64
 
 
 class LearnerSessions:
-    """Sessions by id. ``logged`` holds the timeout of every session whose createSession is applied, by id, and is kept
-    up to date; ``server_id`` and ``now_ms`` seed the ids of new ones.
+    """Sessions by id.
+
+    ``logged`` holds the timeout of every session whose createSession is applied, by id; whoever applies keeps it up to
+    date. ``server_id`` and ``now_ms`` seed the ids of new ones.
     """
 
     def __init__(self, server_id: int, now_ms: int, logged: dict[int, int]) -> None:
@@ -28,7 +30,7 @@ class LearnerSessions:
     def create(self, timeout_ms: int) -> Session:
         """A new session with the next id, which the leader does not know yet."""
         session_id = self._next_id
-        while session_id in self._logged or session_id == CONTAINER_OWNER:
+        while session_id in self._logged or session_id in self.sessions or session_id == CONTAINER_OWNER:
             session_id = to_signed64(session_id + 1)
         self._next_id = to_signed64(session_id + 1)
         return self.attach(session_id, timeout_ms)
@@ -40,10 +42,6 @@ class LearnerSessions:
             session = self.sessions[session_id] = Session(session_id, timeout_ms)
         session.timeout_ms = timeout_ms
         return session
-
-    def track(self, session_id: int, timeout_ms: int) -> None:
-        """A createSession is applied."""
-        self._logged[session_id] = timeout_ms
 
     def get(self, session_id: int) -> Session | None:
         """The session, if a client has used it here."""
@@ -62,7 +60,6 @@ class LearnerSessions:
 
     def remove(self, session_id: int) -> Session | None:
         """Forget a session, as its applied closeSession does; unknown ids are fine."""
-        self._logged.pop(session_id, None)
         self._touched.pop(session_id, None)
         return self.sessions.pop(session_id, None)
 

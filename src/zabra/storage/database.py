@@ -47,9 +47,9 @@ from zabra.tree.dump import Dump
 from zabra.tree.node import DIGEST_VERSION
 from zabra.tree.owner import OwnerRules
 from zabra.tree.replay import FrequentTxns
-from zabra.tree.tree import DataTree
+from zabra.tree.tree import Applied, DataTree
 from zabra.wire.records_txn import CreateSessionTxn
-from zabra.wire.txns import decode_txn
+from zabra.wire.txns import TxnHeader, decode_txn
 from zabra.zab.syncplan import Entry, LogChangedError, follows
 from zabra.zxid import counter_of
 
@@ -377,32 +377,38 @@ class Database:
 
     # -- applying what is committed, without clients
 
-    def apply(self, entry: Entry) -> None:
-        """[hot] Apply a committed entry, and keep it for learners. Raises MarshallingError."""
+    def apply(self, entry: Entry) -> tuple[TxnHeader, Applied] | None:
+        """[hot] Apply a committed entry, and keep it for learners. Raises MarshallingError.
+
+        None for a plain setData or create; of any other transaction what it was and did.
+        """
         zxid, payload = entry
         tree = self.tree
         last = tree.last_zxid
         assert zxid == last + 1 or follows(zxid, last), f"0x{zxid:x} cannot be applied after 0x{last:x}"
         end = self._frequent.apply(payload)
+        other = None
         if end < 0:
-            self._apply_other(payload)
+            other = self._apply_other(payload)
         elif end < len(payload):
             version, digest = _digest_at(payload, end)
             if digest != tree.digest or version != DIGEST_VERSION:
                 self._compare(zxid, version, digest)
         self.committed_entry(entry)
+        return other
 
-    def _apply_other(self, payload: bytes) -> None:
+    def _apply_other(self, payload: bytes) -> tuple[TxnHeader, Applied]:
         header, body, digest = decode_txn(payload)
         if header.type == Op.CREATE_SESSION:
             assert isinstance(body, CreateSessionTxn)
             self.sessions[header.session_id] = body.timeout
         elif header.type == Op.CLOSE_SESSION:
             self.sessions.pop(header.session_id, None)
-        self.tree.apply(header, body)
+        result = self.tree.apply(header, body)
         self._frequent.learn(header, body, digest)
         if digest is not None:
             self._compare(header.zxid, *digest)
+        return header, result
 
     def _compare(self, zxid: int, version: int, digest: int) -> None:
         """Compare the tree with the digest behind a transaction; a difference is counted and told, never fatal."""

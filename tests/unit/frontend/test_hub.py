@@ -73,3 +73,63 @@ def test_latency_is_that_of_the_whole_write(client: Client) -> None:
     client.rig.stats.settle()
     assert client.rig.stats.max_latency_ms == 500
     assert client.connection.latency_max_ms == 500
+
+
+def test_a_halt_closes_every_connection(server: Rig) -> None:
+    """Also those without a session. What was queued goes out; watches are gone; nothing more is served."""
+    client, other, fresh = server.client(), server.client(), Client(server)
+    client.call(Op.GET_DATA, watch_body("/", True))
+    other.call(Op.ADD_WATCH, path("/") + pack(">i", 1))
+    fresh.send(b"\0\0")
+    client.connection.send_event(3, b"/", 5)
+    server.hub.halt()
+    assert [one.transport.closed for one in (client, other, fresh)] == [True] * 3
+    assert [event.path for event in client.events()] == [b"/"]
+    assert server.tree.watches.count == 0
+    client.request(Op.EXISTS, watch_body("/"))
+    server.run()
+    assert client.take() == []
+    assert not server.hub.connections
+
+
+def test_a_halt_forgets_who_was_held_back() -> None:
+    server = Rig(sync_seconds=0.1, global_outstanding_limit=0)
+    server.client()
+    client = server.client()
+    client.request(Op.CREATE, create_body("/a"))
+    client.request(Op.CREATE, create_body("/b"))
+    assert server.hub.held == [client.connection]
+    server.hub.halt()
+    server.work()
+    assert server.hub.held == []
+    assert client.take() == []
+
+
+def test_a_new_role_serves_new_connections(server: Rig) -> None:
+    client = server.client()
+    server.hub.halt()
+    late = Client(server)
+    late.send(b"ruok")
+    assert bytes(late.transport.written) == b"ruok!"
+    server.start()
+    assert client.transport.closed
+    again = Client(server)
+    assert again.connect(session_id=client.session_id, password=client.password) == (10000, client.session_id)
+
+
+def test_a_member_without_a_role_closes_who_comes() -> None:
+    """Its clients shall try another server; a starting standalone server has them wait. Four-letter words are
+    answered."""
+    server = Rig(running=False)
+    waiting = Client(server)
+    waiting.send(b"\0\0\0\1")
+    assert not waiting.transport.closed
+    server.hub.waits = False
+    client, word = Client(server), Client(server)
+    client.send(b"\0\0")
+    assert not client.transport.closed
+    client.send(b"\0\1")
+    assert client.transport.closed
+    assert client.take() == []
+    word.send(b"ruok")
+    assert bytes(word.transport.written) == b"ruok!"

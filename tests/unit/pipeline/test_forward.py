@@ -25,18 +25,10 @@ from rig import (
 from zabra.consts import Op
 from zabra.errors import Code
 from zabra.sessions.password import password_of
+from zabra.wire.records_txn import ErrorTxn, MultiTxn, SetDataTxn, SubTxn
+from zabra.wire.txns import TxnHeader, encode_txn
 from zabra.zab.packets import ForwardedRequest, PacketStream, parse_request, request
-
-
-@pytest.fixture
-def leader() -> LeaderRig:
-    return LeaderRig(extended_types_enabled=True)
-
-
-@pytest.fixture
-def learner(leader: LeaderRig) -> LearnerRig:
-    return LearnerRig(leader)
-
+from zabra.zab.syncplan import Entry
 
 #: Requests in an order, each with what it needs before it; every kind of reply that a write has.
 SCENARIO = [
@@ -106,9 +98,8 @@ def test_replies_are_those_of_a_server_of_its_own(leader: LeaderRig, learner: Le
     own = learner.server_id.to_bytes(1, "big") + session[1:]
     assert play(learner) == [(err, zxid, body.replace(session, own)) for err, zxid, body in expected]
     assert learner.tree.digest == leader.tree.digest
-    assert learner.tree.digest_mismatches == 0
     assert learner.tree.last_zxid == leader.tree.last_zxid
-    assert [entry.zxid - BEGIN for entry in learner.committed] == list(range(1, len(SCENARIO) + 2))
+    assert [entry.zxid - BEGIN for entry in learner.db.committed] == list(range(1, len(SCENARIO) + 2))
     assert not learner.pipeline.outstanding
 
 
@@ -402,3 +393,169 @@ def test_the_servers_own_clients_sync_at_once(leader: LeaderRig) -> None:
     client.request(Op.SYNC, path("/any"))
     (reply,) = client.replies()
     assert (reply.err, reply.body) == (0, path("/any"))
+
+
+# -- refusals
+
+
+def test_what_does_not_parse_is_refused_here(learner: LearnerRig) -> None:
+    """Apache's leader would log it under an old zxid, and it would never come back. In order, with nothing sent."""
+    client = learner.client()
+    client.call(Op.CREATE, create_body("/a"))
+    client.request(Op.CREATE, create_body("/b"), 10, run=False)
+    broken = [
+        (Op.SET_DATA, path("/a") + pack(">i", 100) + b"short" + bytes(8)),
+        (Op.SET_DATA, path("/a") + pack(">i", -2) + bytes(4)),
+        (Op.SET_DATA, path("/a")),
+        (Op.CREATE, path("/c") + pack(">i", 100) + b"short" + bytes(12)),
+        (Op.CREATE, path("/c") + path("") + pack(">i", 7) + bytes(8)),
+        (Op.CREATE2, path("/c")),
+        (Op.CREATE_TTL, create_body("/c")),
+        (Op.DELETE, path("/a")),
+        (Op.SET_ACL, path("/a")),
+    ]
+    for xid, (op, body) in enumerate(broken, 11):
+        client.request(op, body, xid, run=False)
+    assert [request.cxid for request in learner.requests()] == [10]
+    assert client.take() == []
+    client.request(Op.SYNC, b"\0\0\0\5/", 30, run=False)
+    assert learner.requests() == []
+
+
+def test_what_is_refused_here_keeps_its_place(learner: LearnerRig) -> None:
+    client = learner.client()
+    client.request(Op.CREATE, create_body("/b"), 10, run=False)
+    client.request(Op.DELETE, b"", 11, run=False)
+    client.request(Op.SYNC, b"\0\0\0\5/", 12, run=False)
+    client.request(Op.CREATE, create_body("/c"), 13)
+    learner.work()
+    assert [(reply.xid, reply.err) for reply in client.replies()] == [
+        (10, 0),
+        (11, Code.MARSHALLING_ERROR),
+        (12, Code.MARSHALLING_ERROR),
+        (13, 0),
+    ]
+
+
+def test_surplus_bytes_are_forwarded_with_the_rest(learner: LearnerRig) -> None:
+    """They are ignored; neither the fast way nor what is known of ACL lists falls for them."""
+    client = learner.client()
+    assert client.error(Op.CREATE, create_body("/a") + b"surplus") == 0
+    assert client.error(Op.CREATE, create_body("/b") + b"surplus") == 0
+    assert client.error(Op.SET_DATA, set_body("/a", b"1") + b"surplus") == 0
+    assert client.ask(Op.GET_DATA, watch_body("/a")).body[4:5] == b"1"
+
+
+def test_a_malformed_multi_is_the_leaders_to_refuse(learner: LearnerRig) -> None:
+    client = learner.client()
+    zxid = learner.tree.last_zxid
+    reply = client.ask(Op.MULTI, b"\0")
+    assert (reply.err, reply.body, reply.zxid) == (Code.MARSHALLING_ERROR, b"", zxid + 1)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        (Op.CREATE, create_body("/b")),
+        (Op.SET_DATA, set_body("/a")),
+        (Op.DELETE, delete_body("/a")),
+        (Op.MULTI, multi_body((Op.CREATE, create_body("/b")))),
+    ],
+)
+def test_a_write_for_a_session_that_moved_ends_the_connection(
+    leader: LeaderRig, learner: LearnerRig, request_: tuple[int, bytes]
+) -> None:
+    """The client is elsewhere: this connection is closed without a reply."""
+    client = learner.client()
+    client.call(Op.CREATE, create_body("/a"))
+    other = LearnerRig(leader, server_id=3)
+    assert leader.pipeline.revalidate(other, client.session_id, 10000)
+    zxid = leader.tree.last_zxid
+    client.request(*request_)
+    learner.work()
+    assert client.take() == []
+    assert client.transport.closed
+    assert leader.tree.last_zxid == zxid + 1
+    assert leader.tree.nodes.keys() == learner.tree.nodes.keys() >= {b"/a"}
+    assert not learner.pipeline.outstanding
+
+
+def test_a_moved_session_inside_a_multi_ends_the_connection(learner: LearnerRig) -> None:
+    """Apache's leader checks the session for each operation."""
+    client = learner.client()
+    client.request(Op.MULTI, multi_body((Op.DELETE, delete_body("/a")), (Op.DELETE, delete_body("/b"))), 7)
+    subs = tuple(SubTxn(Op.ERROR, ErrorTxn(code).encode()) for code in (Code.SESSION_MOVED, -2))
+    zxid = learner.tree.last_zxid + 1
+    header = TxnHeader(client.session_id, 7, zxid, 0, Op.MULTI)
+    learner.apply([Entry(zxid, encode_txn(header, MultiTxn(subs), None))])
+    learner.run()
+    assert client.take() == []
+    assert client.transport.closed
+
+
+def test_reads_of_a_moved_session_go_on(leader: LeaderRig, learner: LearnerRig) -> None:
+    client = learner.client()
+    leader.pipeline.revalidate(LearnerRig(leader, server_id=3), client.session_id, 10000)
+    assert client.error(Op.EXISTS, watch_body("/")) == 0
+
+
+def test_the_reply_of_a_reconfig_has_the_new_membership(learner: LearnerRig) -> None:
+    client = learner.client()
+    client.request(Op.RECONFIG, path("") * 3 + pack(">q", -1), 7)
+    zxid = learner.tree.last_zxid + 1
+    header = TxnHeader(client.session_id, 7, zxid, 0, Op.RECONFIG)
+    learner.apply([Entry(zxid, encode_txn(header, SetDataTxn(b"/zookeeper/config", b"text", -1), None))])
+    learner.run()
+    (reply,) = client.replies()
+    assert (reply.xid, reply.err) == (7, 0)
+    assert reply.body == path("text") + learner.tree.nodes[b"/zookeeper/config"].stat
+
+
+# -- the end, and how much is outstanding
+
+
+def test_nothing_is_sent_after_the_end(learner: LearnerRig) -> None:
+    client = learner.client()
+    client.request(Op.CREATE, create_body("/a"), run=False)
+    learner.sent.clear()
+    learner.pipeline.stop()
+    learner.hub.halt()
+    learner.run()
+    assert learner.sent == []
+    assert client.transport.closed
+
+
+def test_the_oldest_turn_that_is_not_answered(leader: LeaderRig, learner: LearnerRig) -> None:
+    """Latency counts from when the first request of a turn came."""
+    client = learner.client()
+    pipeline = learner.pipeline
+    assert pipeline.waiting_since == learner.clock.now
+    began = []
+    for number in range(3):
+        learner.clock.now += 1
+        began.append(learner.clock.now)
+        for part in "ab":
+            client.request(Op.CREATE, create_body(f"/{number}{part}"), run=False)
+        learner.clock.now += 0.5
+        learner.run()
+    learner.deliver()
+    for count, expected in ((1, 0), (1, 1), (3, 2)):
+        leader.commit(count)
+        assert pipeline.waiting_since == began[expected]
+    leader.commit()
+    assert pipeline.waiting_since == learner.clock.now
+    assert client.connection.latency_max_ms == 3500
+
+
+def test_a_client_with_too_many_requests_outstanding_is_not_read() -> None:
+    leader = LeaderRig(global_outstanding_limit=3)
+    learner = LearnerRig(leader)
+    client = learner.client()
+    for number in range(4):
+        assert client.transport.reading
+        client.request(Op.CREATE, create_body(f"/{number}"))
+    assert learner.pipeline.outstanding == 4
+    assert not client.transport.reading
+    learner.work()
+    assert client.transport.reading
+    assert [reply.err for reply in client.replies()] == [0] * 4

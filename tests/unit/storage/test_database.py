@@ -21,9 +21,11 @@ from dbkit import (
 )
 from memdisk import MemoryDisk
 
+from zabra.consts import Op
 from zabra.errors import DataError
 from zabra.storage.database import HISTORY_BASE
 from zabra.storage.snapstream import SIGNATURE
+from zabra.wire.txns import decode_txn
 from zabra.zab.packets import Packet
 from zabra.zab.syncplan import Entry, LogChangedError, choose_sync
 from zabra.zxid import epoch_of
@@ -105,6 +107,22 @@ def test_a_load_puts_new_objects_in_place_and_the_log_goes_on():
     assert writer.failed
     take(database, story.many(3))
     assert state(loaded(disk)) == story_state(story)
+
+
+def test_an_entry_tells_what_it_was_and_did_unless_it_is_a_plain_one():
+    story = some_story()
+    database = fresh()
+    told = [database.apply(entry) for entry in story.entries]
+    for entry, other in zip(story.entries, told, strict=True):
+        header, body, _ = decode_txn(entry.data)
+        if other is None:
+            assert header.type in (Op.CREATE, Op.CREATE2, Op.SET_DATA)
+        else:
+            assert other[0] == header
+            assert other[1].type == header.type
+            assert other[1].path == getattr(body, "path", None)
+    assert None in told
+    assert [other for other in told if other is not None]
 
 
 def test_each_entry_in_its_place():
