@@ -93,8 +93,8 @@ def server_text():
 
 @pytest.mark.parametrize("attribute", settings_that_are_obeyed())
 def test_a_property_called_obeyed_is_read_by_somebody(attribute, server_text):
-    # These act inside zabra.config: on whether there is an ensemble, and on the words that are allowed.
-    if attribute not in ("standalone_enabled", "readonly_mode_enabled"):
+    # Where the membership stands is asked of Settings.config_backward_compatible.
+    if attribute != "dynamic_config_file":
         assert re.search(rf"\.{attribute}\b", server_text), f"nothing outside zabra.config reads {attribute}"
 
 

@@ -164,8 +164,6 @@ class Settings:
     dynamic_config_file: str = ""
     #: One server may have several addresses.
     multi_address_enabled: bool = False
-    multi_address_reachability_check_enabled: bool = True
-    multi_address_reachability_check_timeout_ms: int = 1000
     #: ``None``: two servers ask nobody.
     oracle_path: str | None = None
 

@@ -81,6 +81,7 @@ class Member:
         self._decided: asyncio.Future[Elected] | None = None
         self._task: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._pause: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
@@ -98,8 +99,9 @@ class Member:
         self._stopping = True
         if self.role is not None:
             self.role.end("the server stops")
-        if self._decided is not None and not self._decided.done():
-            self._decided.cancel()
+        for waited in (self._decided, self._pause):
+            if waited is not None and not waited.done():
+                waited.cancel()
         if self._task is not None:
             await asyncio.wait((self._task,))
         if self._listening is not None:
@@ -154,15 +156,30 @@ class Member:
         """Take the role that the election gave, until it ends."""
         context = self.context
         _log.info("%s under server %d: elected in round %d", elected.state.name, leader, elected.vote.round)
+        settings = context.settings
+        observer = elected.state is ServerState.OBSERVING
         if elected.state is ServerState.LEADING:
             self.role = Leading(context, elected)
         else:
-            observer = elected.state is ServerState.OBSERVING
+            if observer:
+                await self._wait_up_to(settings.observer_reconnect_delay_ms)
             self.role = Following(context, leader, observer=observer, snapshot_epoch=snapshot_epoch)
         try:
-            return await self.role.run()
+            outcome = await self.role.run()
         finally:
             self.role = None
+        if observer and not self._stopping:
+            await self._wait_up_to(settings.observer_election_delay_ms)
+        return outcome
+
+    async def _wait_up_to(self, limit_ms: int) -> None:
+        """Some time below ``limit_ms``, so that not all observers of a leader that is gone move at once."""
+        if limit_ms <= 0:
+            return
+        delay_s = self.context.runtime.random.randrange(limit_ms) / 1000
+        self._pause = self.context.loop.create_task(asyncio.sleep(delay_s), name="observer's pause")
+        await self._pause
+        self._pause = None
 
     # -- what the election tells
 

@@ -137,3 +137,51 @@ def test_who_was_removed_counts_as_a_participant_where_it_was(ensemble):
     assert status.member.own.observer
     assert membership.commit(make_config({1: status.member.config.members[1]}, 9 << 32))
     assert status.member.own == ServerLine(3, (("10.0.0.3", 2888, 3888),))
+
+
+def looked(host):
+    """How often a server has looked for a leader."""
+    return host.server.stats.metrics.looking_count.value
+
+
+def four_without_their_leader(ensemble, **delays):
+    """A leader dies; its observer draws the longest delays there are."""
+    four = ensemble(4, observers=1, **delays)
+    for host in four.hosts.values():
+        host.boot()
+    four.run(11)
+    observer = four.hosts[4]
+    assert (observer.serving, four.modes()[3], looked(observer)) == (True, "leader", 1)
+    observer.server.member.context.runtime.random.randrange = lambda stop: stop - 1
+    four.hosts[3].kill(power=True)
+    return four, observer
+
+
+def test_an_observer_waits_before_it_looks_for_another_leader(ensemble):
+    four, observer = four_without_their_leader(ensemble, observer_election_delay_ms=10_000)
+    four.run(9)
+    assert (observer.serving, looked(observer)) == (False, 1)
+    four.run(3)
+    assert (observer.serving, looked(observer)) == (True, 2)
+
+
+def test_an_observer_waits_before_it_connects_to_a_leader(ensemble):
+    four, observer = four_without_their_leader(ensemble, observer_reconnect_delay_ms=10_000)
+    four.run(9)
+    assert (observer.serving, looked(observer)) == (False, 2)
+    # The leader it heard of at first was the dead one.
+    four.run(15)
+    assert observer.serving
+
+
+def test_an_observer_that_waits_can_be_stopped(ensemble):
+    three = ensemble(3, observers=1, observer_election_delay_ms=3_600_000)
+    for host in three.hosts.values():
+        host.boot()
+    three.run(3)
+    observer = three.hosts[3].server
+    three.hosts[2].kill(power=True)
+    three.run(3)
+    stopping = three.loop.create_task(observer.stop())
+    three.run(1)
+    assert stopping.done()
