@@ -1,7 +1,7 @@
 """reconfig: from the membership seen last to a new one, and which of two errors wins.
 
 ``tests/golden/reconfig_errors.tsv`` holds requests of somebody who may not write the config node, and the error that
-Apache's leader answers.
+Apache's leader answers; tests/compat/test_reconfig_errors.py asks it again.
 """
 
 from __future__ import annotations
