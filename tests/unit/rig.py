@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from struct import pack, unpack_from
 from typing import NamedTuple
@@ -125,6 +125,9 @@ class FakeLog:
 
     def append(self, payload: bytes) -> None:
         self.appended.append(payload)
+
+    def extend(self, payloads: Iterable[bytes]) -> None:
+        self.appended.extend(payloads)
 
     def take(self) -> FakeBatch:
         taken, self.appended = self.appended, []

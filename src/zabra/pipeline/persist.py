@@ -11,7 +11,7 @@ After a failed write or sync memory and disk may disagree: nothing more is writt
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -65,6 +65,7 @@ class Persist(Generic[T]):
         self._max_batch_size = max_batch_size
         self._sync_warning = sync_warning_ms / 1000
         self._append = writer.append
+        self._extend = writer.extend
         #: Proposed, not yet given to the disk.
         self.batch: list[T] = []
         #: Given to the disk.
@@ -91,13 +92,28 @@ class Persist(Generic[T]):
         self._append(payload)
         self.batch.append(write)
         if not self._scheduled:
-            self._scheduled = True
-            self._started = self._monotonic()
-            if self._flush_delay:
-                self._scheduler.call_later(self._flush_delay, self.flush)
-            else:
-                self._scheduler.call_soon(self.flush)
+            self._schedule()
         elif self._flush_delay and len(self.batch) == self._max_batch_size:
+            self._scheduler.call_soon(self.flush)
+
+    def write_all(self, payloads: Sequence[bytes], writes: Sequence[T]) -> None:
+        """Take several, and do not wait for the end of the turn unless a flush delay is set."""
+        if self._flush_delay:
+            for payload, write in zip(payloads, writes, strict=True):
+                self.propose(payload, write)
+            return
+        if not self.batch:
+            self._started = self._monotonic()
+        self._extend(payloads)
+        self.batch += writes
+        self.flush()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        self._started = self._monotonic()
+        if self._flush_delay:
+            self._scheduler.call_later(self._flush_delay, self.flush)
+        else:
             self._scheduler.call_soon(self.flush)
 
     def flush(self) -> None:

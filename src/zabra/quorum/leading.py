@@ -291,8 +291,8 @@ class Leading:
                 self._log.append(entries)
             case Commit(entries):
                 self._commit(entries)
-            case Forwarded(conn, request):
-                self._forwarded(conn, request)
+            case Forwarded(conn, requests):
+                self._forwarded(conn, requests)
             case Touched(_, sessions):
                 if self.pipeline is not None:
                     for session, timeout_ms in sessions:
@@ -451,17 +451,18 @@ class Leading:
 
     # -- learners
 
-    def _forwarded(self, conn: int, request: ForwardedRequest) -> None:
+    def _forwarded(self, conn: int, requests: Iterable[ForwardedRequest]) -> None:
         channel = self._channels.get(conn)
         pipeline = self.pipeline
         if channel is None or pipeline is None:
             return
-        if request.type == Op.SYNC:
-            # It stands behind all that was validated before it.
-            self._flush()
-            self._perform(self.core.sync(conn))
-        else:
-            pipeline.forwarded(channel, request)
+        for request in requests:
+            if request.type == Op.SYNC:
+                # It stands behind all that was validated before it.
+                self._flush()
+                self._perform(self.core.sync(conn))
+            else:
+                pipeline.forwarded(channel, request)
 
     def _revalidate(self, conn: int, session: int, timeout_ms: int) -> None:
         channel = self._channels.get(conn)

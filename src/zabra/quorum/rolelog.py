@@ -20,7 +20,6 @@ class RoleLog:
     def __init__(self, context: Context, logged: Callable[[int], None]) -> None:
         self._context = context
         self._logged = logged
-        self._immediate = context.settings.flush_delay_ms <= 0
         self._idle: list[Callable[[], None]] = []
         #: Made by the first entry: until then the log itself may still be cut or replaced.
         self._persist: Persist[int] | None = None
@@ -32,12 +31,8 @@ class RoleLog:
         persist = self._persist
         if persist is None:
             persist = self._persist = self._new_persist()
-        propose = persist.propose
-        for zxid, data in entries:
-            propose(data, zxid)
-        if self._immediate:
-            # Now rather than at the end of the turn: the followers' disks are at work already.
-            persist.flush()
+        # Now rather than at the end of the turn: the followers' disks are at work already.
+        persist.write_all([data for _, data in entries], [zxid for zxid, _ in entries])
 
     def _new_persist(self) -> Persist[int]:
         context = self._context

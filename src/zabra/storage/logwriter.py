@@ -30,7 +30,7 @@ pages, and a second one would report success).
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from zabra.runtime.disk import new_lock
@@ -124,6 +124,11 @@ class LogWriter:
         The method of a list, which costs a tenth of one of ours; zxids are checked when a batch is taken.
         """
         return self._payloads.append
+
+    @property
+    def extend(self) -> Callable[[Iterable[bytes]], None]:
+        """The same for several."""
+        return self._payloads.extend
 
     def roll(self) -> None:
         """The next entry appended begins a new file."""

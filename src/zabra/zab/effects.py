@@ -8,6 +8,7 @@ through its input ``logged``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -107,10 +108,10 @@ class StepDown(NamedTuple):
 
 
 class Forwarded(NamedTuple):
-    """A learner forwards a client's request; a sync among them comes back as input ``sync`` in its turn."""
+    """A learner forwards clients' requests, in order; a sync among them comes back as input ``sync`` in its turn."""
 
     conn: int
-    request: ForwardedRequest
+    requests: Sequence[ForwardedRequest]
 
 
 class Touched(NamedTuple):

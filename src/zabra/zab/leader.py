@@ -57,7 +57,7 @@ from zabra.zab.effects import (
     SyncLearner,
     Touched,
 )
-from zabra.zab.packets import PACKET_NAMES, PROTOCOL_VERSION, Arrived, Packet, Run, singly
+from zabra.zab.packets import PACKET_NAMES, PROTOCOL_VERSION, Arrived, ForwardedRequest, Packet, Run, singly
 from zabra.zab.quorums import AckTracker, QuorumVerifier
 from zabra.zab.syncplan import SNAPSHOT_SIZE_FACTOR, Entry, History, SyncPlan, choose_sync
 from zabra.zxid import counter_of, epoch_of, make_zxid
@@ -223,8 +223,10 @@ class Leader:
         if learner is None:
             return []
         effects: list[Effect] = []
+        requests: list[ForwardedRequest] = []
         if learner.stage is not _ACTIVE:
             arrived = list(singly(arrived))
+        serving = learner.stage is _ACTIVE and self.phase is Phase.BROADCAST
         acked = -1
         for packet in arrived:
             if packet[0] == 3 and learner.stage is _ACTIVE:
@@ -237,11 +239,21 @@ class Leader:
                 # No learner has commits to send; one of them is wrong enough.
                 packet = QuorumPacket(packet.type, packet.first, None, None)
             try:
-                effects += self._packet(learner, packet, now_ms)
+                if serving and packet[0] == 1:
+                    requests.append(packets.parse_request(packet))
+                    continue
+                more = self._packet(learner, packet, now_ms)
             except ProtocolError as error:
-                effects += self._close(learner, str(error))
+                more = self._close(learner, str(error))
+            if requests:
+                effects.append(Forwarded(conn, requests))
+                requests = []
+            effects += more
             if conn not in self._learners:
                 return effects
+            serving = learner.stage is _ACTIVE and self.phase is Phase.BROADCAST
+        if requests:
+            effects.append(Forwarded(conn, requests))
         if learner.stage is _ACTIVE:
             learner.synced_until_tick = self._tick + self._options.sync_limit
             if learner.read_deadline_ms is not None:
@@ -493,15 +505,13 @@ class Leader:
     # Broadcast.
 
     def _request(self, learner: _Learner, packet: QuorumPacket) -> list[Effect]:
-        """What an active learner wants, besides acknowledging."""
+        """What an active learner wants, besides acknowledging and having its clients' requests proposed."""
         kind = packet.type
         if self.phase is not Phase.BROADCAST:
             raise ProtocolError(f"{PACKET_NAMES[kind]} from server {learner.sid} before UPTODATE")
         if kind == Packet.PING:
             sessions = packets.parse_touches(packet)
             return [Touched(learner.conn, sessions)] if sessions else []
-        if kind == Packet.REQUEST:
-            return [Forwarded(learner.conn, packets.parse_request(packet))]
         if kind == Packet.REVALIDATE:
             return [Revalidate(learner.conn, *packets.parse_revalidate(packet))]
         raise ProtocolError(f"{PACKET_NAMES[kind]} from server {learner.sid}")

@@ -51,6 +51,9 @@ class Bench:
         for zxid in zxids:
             self.persist.propose(b"%d" % zxid, Write(None, 0, 1, zxid))
 
+    def write_all(self, *zxids: int) -> None:
+        self.persist.write_all([b"%d" % zxid for zxid in zxids], [Write(None, 0, 1, zxid) for zxid in zxids])
+
 
 def test_a_turn_is_one_write() -> None:
     bench = Bench()
@@ -65,6 +68,36 @@ def test_a_turn_is_one_write() -> None:
     assert bench.committed == [([1, 2, 3], 1000.0), ([4], 1001.0)]
     assert bench.log.writes == 2
     assert bench.persist.outstanding == 0
+
+
+def test_several_may_be_written_before_the_turn_ends() -> None:
+    bench = Bench()
+    bench.write_all(1, 2)
+    assert bench.log.durable == [b"1", b"2"]
+    bench.clock.now += 1
+    bench.write_all(3)
+    assert bench.committed == [([1, 2], 1000.0), ([3], 1001.0)]
+    assert not bench.scheduler.ready
+
+
+def test_several_wait_for_the_batch_on_its_way() -> None:
+    bench = Bench(0.1)
+    bench.write_all(1)
+    bench.write_all(2)
+    bench.write_all(3, 4)
+    assert bench.persist.outstanding == 3
+    bench.worker.step()
+    bench.worker.step()
+    assert [zxids for zxids, _ in bench.committed] == [[1], [2], [3, 4]]
+
+
+def test_several_wait_for_the_flush_delay() -> None:
+    bench = Bench(flush_delay_ms=20, max_batch_size=3)
+    bench.write_all(1, 2)
+    assert bench.log.durable == []
+    bench.write_all(3, 4)
+    bench.scheduler.run()
+    assert [zxids for zxids, _ in bench.committed] == [[1, 2, 3, 4]]
 
 
 def test_a_fast_disk_is_written_in_the_loop() -> None:

@@ -298,9 +298,20 @@ def test_data_that_does_not_parse_closes_the_connection(term):
 def test_requests_pings_and_sessions_are_handed_over(term):
     forwarded = ForwardedRequest(9, 1, 1, b"record", (("ip", "127.0.0.1"),))
     got = term.feed(2, packets.request(forwarded), packets.ping_answer(1, [(9, 4000)]), packets.revalidate(9, 4000))
-    assert got == [Forwarded(20, forwarded), Touched(20, [(9, 4000)]), Revalidate(20, 9, 4000)]
+    assert got == [Forwarded(20, [forwarded]), Touched(20, [(9, 4000)]), Revalidate(20, 9, 4000)]
     assert term.core.revalidated(20, 9, True) == [SendTo((20,), packets.revalidated(9, True))]
     assert term.core.revalidated(99, 9, True) == []
+
+
+def test_requests_that_come_together_are_handed_on_together_and_in_order(term):
+    first, second, third = (ForwardedRequest(9, cxid, 1, b"record", None) for cxid in (1, 2, 3))
+    got = term.feed(
+        2, packets.request(first), packets.ack(z(5, 0)), packets.request(second), packets.revalidate(9, 4000),
+        packets.request(third), packets.encode(Packet.REQUEST, -1, b"short"), packets.request(first),
+    )  # fmt: skip
+    assert got[:3] == [Forwarded(20, [first, second]), Revalidate(20, 9, 4000), Forwarded(20, [third])]
+    assert isinstance(got[3], Close)
+    assert len(got) == 4
 
 
 def test_requests_before_uptodate_are_illegal():
