@@ -184,6 +184,10 @@ class Channel(asyncio.Protocol):
         if not self._over:
             self._owner.received(self, data)
 
+    def eof_received(self) -> None:
+        """The other side has closed: it does not want what may still be in the socket."""
+        self._cut("the other side closed")
+
     def pause_writing(self) -> None:
         """The socket is full."""
         self._paused = True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, cast
 
 from zabra.auth.rights import Rights
+from zabra.config.dynamic import EnsembleConfig
 from zabra.config.model import Settings
 from zabra.errors import ConfigError, DataError
 from zabra.obs.stats import ServerStats
@@ -144,11 +145,11 @@ class Context:
         """Have clients read the committed membership from the config node."""
         write_config(self.db.tree, self.membership.config, self.runtime.clock.wall_ms())
 
-    def see_membership(self, text: bytes) -> None:
+    def see_membership(self, config: EnsembleConfig) -> None:
         """The last proposed membership; durable. Raises ``OSError``, :class:`ConfigError`."""
-        self.membership.see(self.membership.parse(text))
+        self.membership.see(config)
 
-    def activate(self, text: bytes, designated: int | None, zxid: int | None, leader: int) -> Moves | None:
+    def activate(self, config: EnsembleConfig, designated: int | None, zxid: int | None, leader: int) -> Moves | None:
         """A membership is committed; where this sends us when it changes our role or ``leader`` (``processReconfig``).
 
         Durable. Raises ``OSError``, :class:`ConfigError`.
@@ -157,7 +158,6 @@ class Context:
         if not membership.reconfig_enabled:
             return None
         before = membership.config
-        config = membership.parse(text)
         was_observer = membership.is_observer
         changed = membership.commit(config)
         self.show_membership()

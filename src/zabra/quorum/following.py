@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from zabra.errors import DataError, ProtocolError
+from zabra.config.dynamic import EnsembleConfig
+from zabra.errors import ConfigError, DataError, MarshallingError, ProtocolError
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.quorum.channel import Channel, ChannelOwner
 from zabra.quorum.context import DISK_ERRORS, Context, Outcome
@@ -49,6 +50,9 @@ _log = logging.getLogger(__name__)
 
 #: Tries to reach the leader (``Learner.connectToLeader``).
 _TRIES: Final = 5
+#: Who looks at the clock so late has stood still itself; how long it then reads before it judges.
+_LATE_MS: Final = 100
+_CATCH_UP_S: Final = 0.05
 
 
 class Following:
@@ -79,8 +83,12 @@ class Following:
         self._ended: asyncio.Future[Outcome] = context.loop.create_future()
         self._designated: tuple[int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._was_late = False
         self._effects: deque[Effect] = deque()
         self._performing = False
+        self._dials: list[asyncio.Task[Channel | None]] = []
+        #: Memory is what the core thinks it is.
+        self._sound = True
         #: An effect takes long: resolved at its end. And what the leader sent meanwhile, or why it is gone.
         self._busy: asyncio.Future[None] | None = None
         self._arrived: list[bytes] = []
@@ -107,6 +115,14 @@ class Following:
     def _end(self, outcome: Outcome) -> None:
         if not self._ended.done():
             self._ended.set_result(outcome)
+        for task in self._dials:
+            task.cancel()
+
+    def _fail(self, what: str, error: BaseException) -> None:
+        """Disk and memory may disagree: the server ends."""
+        self._sound = False
+        self._context.host.fatal(what, error)
+        self.end(what)
 
     async def _close(self) -> None:
         """Leave nothing behind but a tree that is what the log says."""
@@ -121,7 +137,7 @@ class Following:
         self._context.host.halt()
         if self._busy is not None:
             await self._busy
-        if await self._log.finish() and self.pipeline is not None:
+        if await self._log.finish() and self._sound and self.pipeline is not None:
             db = self._context.db
             for entry in self.core.pending:
                 if entry.zxid > db.last_processed:
@@ -163,7 +179,7 @@ class Following:
             elif not found.done() and (channel is not None or left == 0):
                 found.set_result(channel)
 
-        tasks = [
+        tasks = self._dials = [
             self._loop.create_task(self._dial_one(host, port, limit_s), name=f"dial the leader at {host}:{port}")
             for host, port in addresses
         ]
@@ -188,9 +204,10 @@ class Following:
         return channel
 
     def _received(self, channel: Channel, data: bytes) -> None:
-        if self._ended.done() or (self._channel is not None and channel is not self._channel):
+        # It is the learner who speaks first: before it has chosen a connection there is nothing to hear.
+        if self._ended.done() or channel is not self._channel:
             return
-        if self._busy is not None or self._channel is None:
+        if self._busy is not None:
             self._arrived.append(data)
             return
         self._take(data)
@@ -238,10 +255,18 @@ class Following:
             self._timer = self._loop.call_at(deadline / 1000, self._timeout)
 
     def _timeout(self) -> None:
+        now_ms = self._context.now_ms()
         if self._busy is not None:
             # Nothing is read from the leader, so it cannot be blamed for its silence.
-            self.core.alive(self._context.now_ms())
-        self._perform(self.core.timeout(self._context.now_ms()))
+            self.core.alive(now_ms)
+        deadline = self.core.deadline_ms
+        if deadline is not None and now_ms - deadline > _LATE_MS and not self._was_late:
+            # This process stood still, for its disk or altogether: first it reads what came meanwhile.
+            self._was_late = True
+            self._timer = self._loop.call_later(_CATCH_UP_S, self._timeout)
+            return
+        self._was_late = False
+        self._perform(self.core.timeout(now_ms))
         self._arm()
 
     def _perform(self, effects: Iterable[Effect]) -> None:
@@ -253,8 +278,12 @@ class Following:
             while self._effects and self._busy is None and not self._ended.done():
                 self._one(self._effects.popleft())
         except DISK_ERRORS as error:
-            self._context.host.fatal("the learner's state could not be stored", error)
-            self.end("the disk failed")
+            self._fail("the learner's state could not be stored", error)
+        except MarshallingError as error:
+            self._fail("a committed transaction could not be applied", error)
+        except Exception as error:
+            _log.exception("the learner broke off")
+            self._fail("the learner broke off", error)
         finally:
             self._performing = False
 
@@ -287,7 +316,9 @@ class Following:
             case StoreEpoch(which, epoch):
                 context.store_epoch(which, epoch)
             case LastSeenConfig(text):
-                context.see_membership(text)
+                config = self._membership(text)
+                if config is not None:
+                    context.see_membership(config)
             case ActivateConfig(text, designated, zxid):
                 self._activate(text, designated, zxid)
             case Truncate(upto):
@@ -342,11 +373,12 @@ class Following:
 
     def _work_failed(self, what: str, error: BaseException) -> None:
         """What the files hold is not what the leader asked for: two histories must not live on (ZOOKEEPER-3701)."""
-        self.end(f"could not {what}")
         if isinstance(error, DataError):
+            self._sound = False
+            self.end(f"could not {what}")
             self._context.host.exit(EXIT_QUORUM_PACKET, f"could not {what}: {error}")
         else:
-            self._context.host.fatal(f"could not {what}", error)
+            self._fail(f"could not {what}", error)
 
     def _load(self, data: bytes) -> None:
         """Bytes of the snapshot, perhaps the last of them."""
@@ -367,8 +399,20 @@ class Following:
         if rest:
             self._take(rest)
 
+    def _membership(self, text: bytes) -> EnsembleConfig | None:
+        """A membership that the leader tells of; one that does not parse ends the role."""
+        try:
+            return self._context.membership.parse(text)
+        except ConfigError as error:
+            # What the core has of the sync is not complete; what it promised to save may not be saved.
+            self._end(Outcome(reason=f"the leader sent a membership that cannot be used: {error}", reload=True))
+            return None
+
     def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
-        moves = self._context.activate(text, designated, zxid, self.leader)
+        config = self._membership(text)
+        if config is None:
+            return
+        moves = self._context.activate(config, designated, zxid, self.leader)
         if moves is not None:
             self._designated = (moves.leader, moves.zxid)
             # After the rest of the effects: the change itself is applied first.

@@ -134,6 +134,8 @@ class Leading:
         #: Effects to perform, and whether somebody performs them.
         self._effects: deque[Effect] = deque()
         self._performing = False
+        #: Memory is what the core thinks it is.
+        self._sound = True
         #: Proposals of this turn; all that are not committed yet; when those of a turn came: (last zxid, seconds).
         self._fresh: list[Entry] = []
         self._writes: deque[Proposal] = deque()
@@ -193,7 +195,7 @@ class Leading:
         self._context.host.halt()
         for channel in list(self._numbers):
             channel.abort()
-        if await self._log.finish():
+        if await self._log.finish() and self._sound:
             db = self._context.db
             for entry in self.core.broadcast.proposals.outstanding:
                 if entry.zxid > db.last_processed:
@@ -273,8 +275,10 @@ class Leading:
             while self._effects and not self._ended.done():
                 self._one(self._effects.popleft())
         except DISK_ERRORS as error:
-            self._context.host.fatal("the leader's state could not be stored", error)
-            self.end("the disk failed")
+            self.fail("the leader's state could not be stored", error)
+        except Exception as error:
+            _log.exception("the leader broke off")
+            self.fail("the leader broke off", error)
         finally:
             self._performing = False
 
@@ -309,7 +313,7 @@ class Leading:
             case StoreEpoch(which, epoch):
                 context.store_epoch(which, epoch)
             case LastSeenConfig(text):
-                context.see_membership(text)
+                context.see_membership(context.membership.parse(text))
             case ActivateConfig(text, designated, zxid):
                 self._activate(text, designated, zxid)
             case Serve(epoch):
@@ -344,8 +348,9 @@ class Leading:
             dump.close()
 
     def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
-        moves: Moves | None = self._context.activate(text, designated, zxid, self._context.my_id)
-        if moves is not None and moves.leader != self._context.my_id:
+        context = self._context
+        moves: Moves | None = context.activate(context.membership.parse(text), designated, zxid, context.my_id)
+        if moves is not None and moves.leader != context.my_id:
             _log.warning("the new membership wants server %d to lead", moves.leader)
             self._designated = (moves.leader, moves.zxid)
 
@@ -390,7 +395,8 @@ class Leading:
         return len(self._writes)
 
     def fail(self, what: str, error: BaseException) -> None:
-        """A validation broke off: what is pending cannot be trusted."""
+        """What is pending, or applied, cannot be trusted: the server ends."""
+        self._sound = False
         self._context.host.fatal(what, error)
         self.end(what)
 
@@ -433,7 +439,9 @@ class Leading:
             self._perform(self.core.propose(fresh))
 
     def _logged(self, zxid: int) -> None:
-        self._perform(self.core.logged(zxid))
+        # At the end of the term nothing is committed any more: what is not applied is what is outstanding.
+        if not self._ended.done():
+            self._perform(self.core.logged(zxid))
 
     def _commit(self, entries: tuple[Entry, ...]) -> None:
         writes = self._writes

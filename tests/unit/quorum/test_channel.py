@@ -203,6 +203,16 @@ def test_a_close_by_the_other_side_is_told_once(world):
     assert len(world.closed) == 1
 
 
+def test_a_close_is_told_though_the_socket_is_full(world):
+    world.call(world.reader.transport.pause_reading)
+    world.call(lambda: world.channel.send(bytes(MIB)))
+    world.run(0.1)
+    world.call(world.reader.transport.close)
+    world.run(0.1)
+    assert world.closed == ["the other side closed"]
+    assert world.channel.is_over
+
+
 def test_an_abort_is_not_told(world):
     world.call(world.channel.abort)
     world.run(1)
