@@ -30,18 +30,24 @@ class MemberHost:
         self._server = server
         self._rebinding: asyncio.Task[None] | None = None
 
-    def serve(self, pipeline: Pipeline, *, authoritative: bool, clients: bool = True) -> None:
+    def serve(
+        self,
+        pipeline: Pipeline,
+        *,
+        authority: LocalPipeline | None = None,
+        clients: bool = True,
+        read_only: bool = False,
+    ) -> None:
         """A role has begun to serve."""
         server = self._server
         server.pipeline = pipeline
         serving = server.serving_parts = Serving(server, pipeline)
-        if authoritative:
-            assert isinstance(pipeline, LocalPipeline)
-            serving.do_chores(server, pipeline)
+        if authority is not None:
+            serving.do_chores(server, authority)
             # As in Apache a leader leaves a snapshot of what it begins with.
             serving.snapshotter.take_nowait()
         if clients:
-            serving.take_clients()
+            serving.take_clients(read_only=read_only)
 
     def halt(self) -> None:
         """It serves nobody any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zabra.frontend.attach import Attach
 from zabra.pipeline.chores import Chores
 from zabra.pipeline.local import LocalPipeline
+from zabra.pipeline.localsessions import LocalSessions
 from zabra.pipeline.ports import Pipeline
 from zabra.pipeline.reads import Reads
 from zabra.pipeline.snapshots import SnapshotPolicy, Snapshotter
@@ -31,6 +33,11 @@ class Serving:
         self._hub = server.hub
         self._db = server.db
         self._tree = tree
+        self._pipeline = pipeline
+        self._clock = runtime.clock
+        self._loop = server.loop
+        self._tick_s = settings.tick_time_ms / 1000
+        self._timer: asyncio.TimerHandle | None = None
         self._chores: Chores | None = None
         #: Writes since the collector was last told to leave everything alone.
         self._unfrozen = 0
@@ -55,9 +62,16 @@ class Serving:
         self._chores = Chores(server.settings, pipeline, self._tree, server.runtime.clock, server.stats.metrics)
         self._chores.start()
 
-    def take_clients(self) -> None:
+    def take_clients(self, *, read_only: bool = False) -> None:
         """The requests that waited are served."""
-        self._hub.run()
+        self._hub.run(read_only=read_only)
+        self._expire_local()
+
+    def _expire_local(self) -> None:
+        """End local sessions whose time is over, a tick at most late; the others are a leader's business."""
+        if isinstance(self._pipeline, LocalSessions):
+            self._pipeline.expire(int(self._clock.monotonic() * 1000))
+            self._timer = self._loop.call_later(self._tick_s, self._expire_local)
 
     def commit_turn(self, writes: Sequence[Any], started: float) -> None:
         """Commit what is durable, or agreed; ``started``: monotonic seconds at which its first write came."""
@@ -78,5 +92,7 @@ class Serving:
         """Do nothing more."""
         if self._chores is not None:
             self._chores.stop()
+        if self._timer is not None:
+            self._timer.cancel()
         self.snapshotter.stop()
         self._hub.halt()

@@ -19,6 +19,7 @@ from zabra.admin.status import (
 from zabra.config.model import Settings
 from zabra.frontend.connection import Connection
 from zabra.obs.stats import ServerStats
+from zabra.pipeline.localsessions import LocalSessions
 from zabra.quorum.following import Following
 from zabra.quorum.leading import Leading
 from zabra.sessions.tracker import SessionTracker
@@ -118,6 +119,11 @@ class NodeStatus(StatusSource):
     @property
     def session_count(self) -> int:
         return len(self._server.db.sessions)
+
+    @property
+    def local_session_count(self) -> int:
+        pipeline = self._server.pipeline
+        return pipeline.count if isinstance(pipeline, LocalSessions) else 0
 
     @property
     def connection_drop_probability(self) -> float:

@@ -118,6 +118,9 @@ class Client(asyncio.Protocol):
         self.session_id = 0
         self.password = bytes(16)
         self.timeout_ms = 0
+        #: Whether a server without a quorum will do, and whether the last one that answered is such.
+        self.read_only = False
+        self.cut_off = False
         self.xid = 0
         self.lost = True
         self.transport: Any = None
@@ -142,7 +145,7 @@ class Client(asyncio.Protocol):
 
         async def dial() -> None:
             await ensemble.loop.create_connection(lambda: self, address_of(sid), CLIENT_PORT, local_addr=(self.name, 0))
-            request = ConnectRequest(0, last_zxid, timeout_ms, self.session_id, self.password, False, True)
+            request = ConnectRequest(0, last_zxid, timeout_ms, self.session_id, self.password, self.read_only, True)
             self.transport.write(encode_connect(request))
 
         ensemble.do(dial)
@@ -157,6 +160,7 @@ class Client(asyncio.Protocol):
         if not session_id:
             return False
         self.session_id, self.password = session_id, reply[20 : 20 + size]
+        self.cut_off = reply[20 + size :] == b"\1"
         return True
 
     def connect(self, sid: int, timeout_ms: int = 10000, last_zxid: int = 0) -> bool:

@@ -151,6 +151,10 @@ class StatusSource(Protocol):
         """Global sessions."""
 
     @property
+    def local_session_count(self) -> int:
+        """Sessions that only this node knows."""
+
+    @property
     def connection_drop_probability(self) -> float:
         """Chance with which a new connection is refused before the bucket is empty."""
 
@@ -211,7 +215,7 @@ def register_gauges(metrics: Metrics, source: StatusSource) -> None:
     gauge("ephemerals_count", lambda: source.ephemeral_count)
     gauge("approximate_data_size", lambda: source.data_size)
     gauge("global_sessions", lambda: source.session_count)
-    gauge("local_sessions", _zero)
+    gauge("local_sessions", lambda: source.local_session_count)
     gauge("open_file_descriptor_count", open_file_descriptors)
     gauge("max_file_descriptor_count", max_file_descriptors)
     gauge("connection_drop_probability", lambda: source.connection_drop_probability)

@@ -6,10 +6,11 @@ import logging
 from functools import partial
 from typing import cast
 
-from zabra.errors import ProtocolError
+from zabra.errors import ProtocolError, RequestError
 from zabra.frontend.connection import Connection
 from zabra.frontend.hub import Hub
 from zabra.frontend.limits import ConnectionThrottle
+from zabra.frontend.replies import pack_reply
 from zabra.sessions.password import is_password, password_of
 from zabra.sessions.tracker import Session
 from zabra.wire.handshake import ConnectRequest, encode_connect_response, parse_connect
@@ -41,12 +42,17 @@ class Attach:
             return
         now_ms = int(hub.clock.monotonic() * 1000)
         metrics = hub.stats.metrics
-        if not self._throttle.admit(renewal=request.session_id != 0, now_ms=now_ms):
+        local = hub.settings.local_sessions_enabled
+        if not self._throttle.admit(renewal=request.session_id != 0, now_ms=now_ms, local=local):
             metrics.connection_rejected.add()
             conn.close()
             return
         metrics.connection_token_deficit.add(self._throttle.deficit)
         metrics.connection_request_count.add()
+        if hub.read_only and not request.read_only:
+            _log.info("closing %s:%d: it did not ask for a server without a quorum", *conn.peer)
+            conn.close()
+            return
         if request.last_zxid_seen > hub.tree.last_zxid:
             _log.info(
                 "closing %s:%d: it has seen zxid 0x%x, this server is at 0x%x",
@@ -60,10 +66,19 @@ class Attach:
         timeout_ms = min(max(request.timeout_ms, settings.min_session_timeout_ms), settings.max_session_timeout_ms)
         self._opening[conn] = request
         if request.session_id == 0:
-            conn.session = hub.pipeline.create_session(conn, timeout_ms, now_ms)
-            conn.session.owner = conn
+            self._create(conn, timeout_ms, now_ms)
         else:
             self._renew(conn, request, timeout_ms, now_ms)
+
+    def _create(self, conn: Connection, timeout_ms: int, now_ms: int) -> None:
+        try:
+            conn.session = self._hub.pipeline.create_session(conn, timeout_ms, now_ms)
+        except RequestError as error:
+            # As in Apache, which leaves the connection there.
+            self._take(conn)
+            conn.write(pack_reply(16, 0, self._hub.tree.last_zxid, error.code))
+            return
+        conn.session.owner = conn
 
     def _renew(self, conn: Connection, request: ConnectRequest, timeout_ms: int, now_ms: int) -> None:
         hub = self._hub
@@ -95,7 +110,10 @@ class Attach:
         """The session is there: reply and start serving."""
         request = self._take(conn)
         reply = encode_connect_response(
-            session.timeout_ms, session.id, password_of(session.id), read_only=False if request.has_read_only else None
+            session.timeout_ms,
+            session.id,
+            password_of(session.id),
+            read_only=self._hub.read_only if request.has_read_only else None,
         )
         conn.opened(session, reply)
 
@@ -114,5 +132,9 @@ class Attach:
         self._hub.stats.packets_sent += 1
         request = self._take(conn)
         _log.info("refusing session 0x%x of %s:%d", request.session_id & (1 << 64) - 1, *conn.peer)
-        conn.write(encode_connect_response(0, 0, _NO_PASSWORD, read_only=False if request.has_read_only else None))
+        conn.write(
+            encode_connect_response(
+                0, 0, _NO_PASSWORD, read_only=self._hub.read_only if request.has_read_only else None
+            )
+        )
         conn.close()

@@ -459,6 +459,11 @@ class Connection(asyncio.Protocol):
         except MarshallingError:
             self._refuse(xid, Code.MARSHALLING_ERROR)
             return 0
+        except RequestError as error:
+            # Refused before anything was submitted: an ephemeral of a local session, a write without a quorum.
+            self.state = OPEN
+            self._refuse(xid, error.code)
+            return 0
         if op in (Op.AUTH, Op.SASL):
             self.hub.gate.authenticate(self, op, xid, frame)
             return 0

@@ -67,6 +67,8 @@ class Hub:
         self.held: list[Connection] = []
         #: Whether connections that come while nothing is served wait for it; otherwise they are closed.
         self.waits = True
+        #: There is no quorum: only clients that asked for such a server are let in.
+        self.read_only = False
         #: Set while the server is RUNNING.
         self.pipeline: Pipeline
         self.reads: Reads
@@ -87,8 +89,9 @@ class Hub:
         self.attach = attach
         self.tree = tree
 
-    def run(self) -> None:
+    def run(self, *, read_only: bool = False) -> None:
         """The server is RUNNING, in whatever role: serve the connections that waited."""
+        self.read_only = read_only
         self.running = True
         for connection in list(self.connections):
             connection.resume()

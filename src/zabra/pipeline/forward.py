@@ -21,7 +21,7 @@ from zabra.pipeline.learned import NO_CXID, Learned, SessionQueue, Sync
 from zabra.pipeline.ports import LearnerData, Scheduler
 from zabra.pipeline.prep import DECODERS
 from zabra.pipeline.reads import sync_body
-from zabra.pipeline.request import Requester
+from zabra.pipeline.request import Requester, Write
 from zabra.sessions.learner import LearnerSessions
 from zabra.sessions.tracker import Session
 from zabra.wire.primitives import Reader, pack_vector
@@ -42,6 +42,31 @@ _REQUEST: Final = Packet.REQUEST
 #: Raw ACL lists that are known to parse.
 _ACLS_KNOWN_MAX: Final = 1024
 _MASK64: Final = (1 << 64) - 1
+
+
+class _Upgrade:
+    """Waits for the createSession of a local session in place of its client, which need not hear of it."""
+
+    def __init__(self, conn: Requester) -> None:
+        self.session = conn.session
+        self.identities = conn.identities
+        self._conn = conn
+
+    def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
+        """Not of a createSession."""
+
+    def answer_sync(self, xid: int, body: bytes) -> None:
+        """Not of a createSession."""
+
+    def session_opened(self, session: Session) -> None:
+        """It is known to all."""
+
+    def session_closed(self, write: Write) -> None:
+        """Not of a createSession."""
+
+    def close(self) -> None:
+        """It was refused: what its client asks next would be, too."""
+        self._conn.close()
 
 
 class ForwardingPipeline:
@@ -183,6 +208,11 @@ class ForwardingPipeline:
         session = self.sessions.create(timeout_ms)
         self._forward(conn, session, 0, Op.CREATE_SESSION, _pack_int(timeout_ms))
         return session
+
+    def upgrade_session(self, conn: Requester, session: Session, now_ms: int) -> None:
+        """Forward the createSession of a local session, which is the leader's from here on."""
+        self.sessions.adopt(session)
+        self._forward(_Upgrade(conn), session, 0, Op.CREATE_SESSION, _pack_int(session.timeout_ms))
 
     def close_session(self, conn: Requester, session: Session, xid: int) -> None:
         """Forward a client's closeSession."""

@@ -57,7 +57,18 @@ class _Remote:
 class LocalPipeline:
     """What connections, chores and, on a leader, learners submit writes to."""
 
-    def __init__(self, prep: Prep, outbox: Outbox, commit: Commit, sessions: SessionTracker, clock: Clock) -> None:
+    def __init__(
+        self,
+        prep: Prep,
+        outbox: Outbox,
+        commit: Commit,
+        sessions: SessionTracker,
+        clock: Clock,
+        *,
+        local_sessions_of: int | None = None,
+    ) -> None:
+        """``local_sessions_of``: the own server id where other servers may have sessions that only they know."""
+        self._local_sessions_of = local_sessions_of
         self.prep = prep
         self.outbox = outbox
         self.sessions = sessions
@@ -158,11 +169,14 @@ class LocalPipeline:
             return
         if session is None or session.closing or session.owner is not remote:
             code = self.sessions.check(session_id, remote)
-            if code != Code.OK:
+            if code == Code.UNKNOWN_SESSION and self._may_be_local(session_id):
+                session = Session(session_id, 0)
+                session.local = True
+            elif code != Code.OK:
                 self._refuse(remote, request, code if code != Code.UNKNOWN_SESSION else Code.SESSION_EXPIRED)
                 return
         assert session is not None
-        if op in (5, 1, 15) and len(record) > 4:
+        if op in (5, 1, 15) and len(record) > 4 and not session.local:
             stop = 4 + _unpack_int(record)[0]
             end = len(record)
             if 4 < stop < end and (
@@ -178,6 +192,17 @@ class LocalPipeline:
                 self.prep.single(remote, session, xid, op, _HEADER + record)
         except MarshallingError:
             self._refuse(remote, request, Code.MARSHALLING_ERROR)
+
+    def _may_be_local(self, session_id: int) -> bool:
+        """Whether it can be a local session of another server (``LeaderSessionTracker.checkSession``)."""
+        own = self._local_sessions_of
+        return own is not None and session_id >> 56 & 0xFF != own & 0xFF
+
+    def upgrade_session(self, conn: Requester, session: Session, now_ms: int) -> None:
+        """Propose the createSession of a local session, which is one of ours from here on."""
+        self.sessions.adopt(session, now_ms)
+        self.stamp()
+        self.prep.create_session(None, session)
 
     def _unusual(self, remote: _Remote, session: Session | None, request: ForwardedRequest) -> None:
         """A request that begins or ends a session, or that no client may send."""

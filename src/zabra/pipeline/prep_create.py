@@ -110,7 +110,7 @@ def plan_create(
     assert isinstance(record, CreateRequest | CreateTtlRequest)
     flags = record.flags
     _check_mode(prep, op, flags, record.ttl if isinstance(record, CreateTtlRequest) else -1)
-    if session.closing:
+    if session.closing or (session.local and flags in _EPHEMERAL):
         raise RequestError(Code.SESSION_EXPIRED)
     if record.path is None:
         raise RequestError(Code.MARSHALLING_ERROR, "null path")

@@ -12,10 +12,13 @@ from zabra.config.dynamic import EnsembleConfig
 from zabra.config.model import Settings
 from zabra.errors import ConfigError, DataError
 from zabra.obs.stats import ServerStats
+from zabra.pipeline.local import LocalPipeline
+from zabra.pipeline.localsessions import LocalSessions, Upgradable
 from zabra.pipeline.ports import Pipeline
 from zabra.pipeline.request import Proposal
 from zabra.quorum.membership import Membership
 from zabra.runtime.ports import Runtime, Worker
+from zabra.sessions.tracker import SessionTracker
 from zabra.storage.database import Database
 from zabra.storage.epochs import Epochs, write_epoch
 from zabra.tree.config_node import write_config
@@ -29,10 +32,17 @@ T = TypeVar("T")
 class Host(Protocol):
     """The server around a member, which has its clients."""
 
-    def serve(self, pipeline: Pipeline, *, authoritative: bool, clients: bool = True) -> None:
+    def serve(
+        self,
+        pipeline: Pipeline,
+        *,
+        authority: LocalPipeline | None = None,
+        clients: bool = True,
+        read_only: bool = False,
+    ) -> None:
         """Serve clients with the database's tree through ``pipeline``, until :meth:`halt`.
 
-        ``authoritative``: this server leads, so the timed work (expiry, sweeps) is its own.
+        ``authority``: this server leads, so the timed work (expiry, sweeps) is its own.
         """
 
     def halt(self) -> None:
@@ -140,6 +150,24 @@ class Context:
 
         self.in_worker(job, done)
         return await future
+
+    def with_local_sessions(
+        self, pipeline: Pipeline, upgrade: Upgradable | None, *, refuse_ephemerals: bool = True
+    ) -> Pipeline:
+        """``pipeline``, with local sessions in front of it where the settings say so."""
+        settings = self.settings
+        if not settings.local_sessions_enabled:
+            return pipeline
+        clock = self.runtime.clock
+        return LocalSessions(
+            pipeline,
+            SessionTracker(self.my_id, settings.tick_time_ms, int(clock.monotonic() * 1000)),
+            self.db.tree,
+            self.loop,
+            clock.monotonic,
+            upgrade=upgrade if settings.local_sessions_upgrading_enabled else None,
+            refuse_ephemerals=refuse_ephemerals,
+        )
 
     def show_membership(self) -> None:
         """Have clients read the committed membership from the config node."""

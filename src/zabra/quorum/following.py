@@ -441,7 +441,7 @@ class Following:
         context.election.epoch_established(epoch)
         context.show_membership()
         _log.info("in sync with server %d, the leader of epoch 0x%x", self.leader, epoch)
-        context.host.serve(self.pipeline, authoritative=False)
+        context.host.serve(context.with_local_sessions(self.pipeline, self.pipeline))
 
     def _send(self, data: bytes) -> None:
         if self._channel is not None:

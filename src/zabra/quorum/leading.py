@@ -383,11 +383,19 @@ class Leading:
             limit=self._limit,
         )
         commit = CommitStage(tree, prep.pending, sessions)
-        self.pipeline = LocalPipeline(prep, self, commit, sessions, context.runtime.clock)
+        self.pipeline = LocalPipeline(
+            prep,
+            self,
+            commit,
+            sessions,
+            context.runtime.clock,
+            local_sessions_of=context.my_id if settings.local_sessions_enabled else None,
+        )
         context.election.epoch_established(epoch)
         context.show_membership()
         _log.info("leading epoch 0x%x from zxid 0x%x on", epoch, tree.last_zxid)
-        context.host.serve(self.pipeline, authoritative=True, clients=settings.leader_serves)
+        clients = context.with_local_sessions(self.pipeline, self.pipeline)
+        context.host.serve(clients, authority=self.pipeline, clients=settings.leader_serves)
 
     @property
     def outstanding(self) -> int:

@@ -17,6 +17,7 @@ from typing import Final
 
 from zabra.config.dynamic import EnsembleConfig
 from zabra.errors import ConfigError, DataError
+from zabra.pipeline.readonly import ReadOnlyPipeline
 from zabra.quorum.context import DISK_ERRORS, Context, Outcome
 from zabra.quorum.elector import Elector
 from zabra.quorum.following import Following
@@ -28,6 +29,8 @@ from zabra.zab.types import Elected, ServerState
 _log = logging.getLogger(__name__)
 
 #: ``QuorumPeer.ServerState`` as ``mntr`` and ``srvr`` name it.
+#: How long clients that may do with reads wait for an election, at least one tick.
+_READ_ONLY_AFTER_S: Final = 2.0
 _MODES: Final = {
     ServerState.LEADING: "leader",
     ServerState.FOLLOWING: "follower",
@@ -83,10 +86,14 @@ class Member:
         self._listening: asyncio.Task[None] | None = None
         self._pause: asyncio.Task[None] | None = None
         self._stopping = False
+        #: Without a role, but clients are served what is here.
+        self._reads_only = False
 
     @property
     def mode(self) -> str:
-        """``leader``, ``follower`` or ``observer``; ``looking`` without a role."""
+        """``leader``, ``follower``, ``observer``; without a role ``looking``, or ``read-only`` while clients may read."""
+        if self._reads_only:
+            return "read-only"
         return _MODES[self.election.state] if self.role is not None else "looking"
 
     async def start(self) -> None:
@@ -147,10 +154,35 @@ class Member:
         context.stats.metrics.count("looking_count")
         self._decided = context.loop.create_future()
         self._elector.look(db.last_processed, context.epochs.current)
-        elected = await self._decided
-        self._decided = None
+        timer = self._read_only_later()
+        try:
+            elected = await self._decided
+        finally:
+            self._decided = None
+            if timer is not None:
+                timer.cancel()
+            if self._reads_only:
+                self._reads_only = False
+                context.host.halt()
         context.stats.metrics.observe("election_time", int((context.loop.time() - began) * 1000))
         return elected
+
+    def _read_only_later(self) -> asyncio.TimerHandle | None:
+        """Where wanted: serve reads when the election has not ended soon (``QuorumPeer.run``, case LOOKING)."""
+        settings = self.context.settings
+        if not settings.readonly_mode_enabled:
+            return None
+        wait_s = max(_READ_ONLY_AFTER_S, settings.tick_time_ms / 1000)
+        return self.context.loop.call_later(wait_s, self._serve_read_only)
+
+    def _serve_read_only(self) -> None:
+        context = self.context
+        context.show_membership()
+        pipeline = ReadOnlyPipeline(context.db.sessions)
+        _log.warning("no quorum for a while: serving reads of zxid 0x%x", context.db.last_processed)
+        self._reads_only = True
+        clients = context.with_local_sessions(pipeline, None, refuse_ephemerals=False)
+        context.host.serve(clients, read_only=True)
 
     async def _play(self, elected: Elected, leader: int, snapshot_epoch: int | None) -> Outcome:
         """Take the role that the election gave, until it ends."""

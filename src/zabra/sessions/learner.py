@@ -2,7 +2,7 @@
 
 The leader keeps the sessions and ends them; it is told with each ping which ones were used. So none expires here, and
 none is refused here: a session may be committed that has not come this far yet.
-Source: ``LearnerSessionTracker`` (3.9.5), without local sessions.
+Source: ``LearnerSessionTracker`` (3.9.5); local sessions are in :mod:`zabra.pipeline.localsessions`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ class LearnerSessions:
             session = self.sessions[session_id] = Session(session_id, timeout_ms)
         session.timeout_ms = timeout_ms
         return session
+
+    def adopt(self, session: Session) -> None:
+        """Take over a session that was a local one; its createSession is on its way."""
+        self.sessions[session.id] = session
 
     def get(self, session_id: int) -> Session | None:
         """The session, if a client has used it here."""

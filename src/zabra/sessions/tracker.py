@@ -33,7 +33,7 @@ _NEVER: Final = -1
 class Session:
     """One session. Fields are for reading; the tracker and the pipeline change them."""
 
-    __slots__ = ("closing", "deadline_ms", "id", "owner", "timeout_ms")
+    __slots__ = ("closing", "deadline_ms", "id", "local", "owner", "timeout_ms")
 
     def __init__(self, session_id: int, timeout_ms: int) -> None:
         self.id = session_id
@@ -45,6 +45,8 @@ class Session:
         self.closing = False
         #: The connection (or learner handler) it is used through; None until the first use.
         self.owner: object | None = None
+        #: Only the server it was made on knows it.
+        self.local = False
 
     def __repr__(self) -> str:
         return f"<Session 0x{self.id & (1 << 64) - 1:x} {self.timeout_ms} ms{' closing' if self.closing else ''}>"
@@ -85,6 +87,17 @@ class SessionTracker:
         """Take a session whose id another server gave out and whose createSession is on its way; or the known one."""
         session = self.sessions.get(session_id)
         return session if session is not None else self._add(session_id, timeout_ms, now_ms)
+
+    def adopt(self, session: Session, now_ms: int) -> None:
+        """Take over a session that was tracked elsewhere; its createSession is on its way."""
+        assert session.id not in self.sessions
+        self.sessions[session.id] = session
+        self.touch(session, now_ms)
+
+    def release(self, session: Session) -> None:
+        """Forget a session that goes on elsewhere."""
+        del self.sessions[session.id]
+        self._leave_bucket(session)
 
     def _add(self, session_id: int, timeout_ms: int, now_ms: int) -> Session:
         session = self.sessions[session_id] = Session(session_id, timeout_ms)

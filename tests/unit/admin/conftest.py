@@ -30,6 +30,7 @@ class FakeSource:
         self.ephemeral_count = 1
         self.data_size = 49
         self.session_count = 1
+        self.local_session_count = 0
         self.connection_drop_probability = 0.0
         self.digests = []
         self.quotas = {}
