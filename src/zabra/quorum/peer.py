@@ -91,7 +91,7 @@ class Member:
 
     @property
     def mode(self) -> str:
-        """``leader``, ``follower``, ``observer``; without a role ``looking``, or ``read-only`` where clients may read."""
+        """``leader``, ``follower``, ``observer``; without a role ``looking``, or ``read-only`` if clients may read."""
         if self._reads_only:
             return "read-only"
         return _MODES[self.election.state] if self.role is not None else "looking"
