@@ -234,7 +234,11 @@ class Following:
             self._perform(self.core.disconnected(f"the leader sent garbage: {error}"))
             return
         if arrived:
+            stage = self.core.stage
             self._perform(self.core.packets(arrived, self._context.now_ms()))
+            if self.core.stage is not stage:
+                # Another limit holds, and a shorter one would end before the timer looks again.
+                self._arm()
             if self._loader is not None and self._busy is None:
                 self._load(self._stream.rest())
 

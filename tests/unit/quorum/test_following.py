@@ -214,14 +214,38 @@ def test_a_packet_that_is_too_long_ends_the_connection(world, log):
     assert "PROPOSAL with 1073741824 bytes of data, the limit is" in log.text
 
 
-def test_a_silent_leader_is_left(world, log):
+@pytest.mark.parametrize("pings", [0, 1, 20])
+def test_a_silent_leader_is_left(world, log, pings):
+    """After syncLimit, also where the longer limit of the sync has not passed yet."""
     wire = world.serve()
-    for _ in range(6):
-        wire.send(packets.ping(0), seconds=SYNC_LIMIT * TICK_S / 2)
+    for _ in range(pings):
+        wire.send(packets.ping(0), seconds=TICK_S / 2)
     began = world.ensemble.loop.now
     world.looks()
-    assert world.ensemble.loop.now - began < SYNC_LIMIT * TICK_S / 2 + 0.2
+    assert world.ensemble.loop.now - began < SYNC_LIMIT * TICK_S + 0.2
     assert "the leader is silent, waiting for broadcast" in log.text
+
+
+@pytest.mark.parametrize("stage", ["leaderinfo", "start of the sync", "snapshot", "sync", "uptodate"])
+def test_a_leader_that_falls_silent_in_the_sync_is_left(world, log, stage):
+    world.story.session()
+    world.boot()
+    steps = {
+        "leaderinfo": [],
+        "start of the sync": [packets.leader_info(1)],
+        "snapshot": [packets.leader_info(1), world.snapshot()[:-20]],
+        "sync": [packets.leader_info(1), encode(Packet.DIFF, 0)],
+        "uptodate": [packets.leader_info(1), encode(Packet.DIFF, 0) + world.leader.new_leader()],
+    }
+    wire = world.leader.accept()
+    for step in steps[stage]:
+        wire.send(step)
+    limit = SYNC_LIMIT if stage == "uptodate" else INIT_LIMIT
+    began = world.ensemble.loop.now
+    world.looks()
+    assert world.ensemble.loop.now - began == pytest.approx(limit * TICK_S, abs=0.2)
+    world.ensemble.run(0.5)
+    assert f"the leader is silent, waiting for {stage}" in log.text
 
 
 def test_who_stood_still_reads_before_it_blames_its_leader(world):
