@@ -25,7 +25,7 @@ from zabra.pipeline.request import Requester, Write
 from zabra.sessions.learner import LearnerSessions
 from zabra.sessions.tracker import Session
 from zabra.wire.primitives import Reader, pack_vector
-from zabra.wire.records_data import decode_raw_acl, encode_identity
+from zabra.wire.records_data import encode_identity
 from zabra.zab import packets
 from zabra.zab.packets import Packet
 from zabra.zab.syncplan import Entry
@@ -39,8 +39,9 @@ _HEAD: Final = 16
 _pack_int: Final = Struct(">i").pack
 _unpack_int: Final = Struct(">i").unpack_from
 _REQUEST: Final = Packet.REQUEST
-#: Raw ACL lists that are known to parse.
-_ACLS_KNOWN_MAX: Final = 1024
+#: How many raw ACL lists are remembered because they parse, and how long one may be.
+_ACLS_MAX: Final = 1024
+_ACL_SIZE_MAX: Final = 1024
 _MASK64: Final = (1 << 64) - 1
 
 
@@ -109,6 +110,7 @@ class ForwardingPipeline:
         self._turn_started = 0.0
         #: Session id -> renewals that the leader was asked about: timeout, whom to tell.
         self._renewals: dict[int, deque[tuple[int, Callable[[Session | None], None]]]] = {}
+        #: Raw ACL lists of creates that parsed.
         self._acls: set[bytes] = set()
 
     @property
@@ -168,7 +170,7 @@ class ForwardingPipeline:
             return False
         size = _unpack_int(chunk, stop)[0]
         tail = stop + 4 + size
-        if size < 0 or tail + 8 > end or chunk[tail : end - 4] not in self._acls:
+        if size < 0 or chunk[tail : end - 4] not in self._acls:
             return False
         session_id = session.id
         queue = self._queues.get(session_id)
@@ -189,7 +191,11 @@ class ForwardingPipeline:
         if decode is not None:
             decode(Reader(frame, 8, limit=self._limit))
         if op in (Op.CREATE, Op.CREATE2):
-            self._learn_acl(frame)
+            # What is between data and flags, and maybe surplus bytes; with the same behind it another one parses too.
+            stop = 12 + max(_unpack_int(frame, 8)[0], 0)
+            raw = frame[stop + 4 + max(_unpack_int(frame, stop)[0], 0) : -4]
+            if len(raw) <= _ACL_SIZE_MAX and len(self._acls) < _ACLS_MAX:
+                self._acls.add(raw)
         self._forward(conn, session, xid, op, frame[8:])
 
     def sync(self, conn: Requester, session: Session, xid: int, frame: bytes) -> bool:
@@ -245,16 +251,6 @@ class ForwardingPipeline:
         queue.auth_info = pack_vector(conn.identities, encode_identity)
         return queue
 
-    def _learn_acl(self, frame: bytes) -> None:
-        """Remember the ACL list of a create request that parsed."""
-        stop = 12 + max(_unpack_int(frame, 8)[0], 0)
-        tail = stop + 4 + max(_unpack_int(frame, stop)[0], 0)
-        raw = frame[tail:-4]
-        reader = Reader(frame, tail, limit=self._limit)
-        decode_raw_acl(reader)
-        if reader.pos == len(frame) - 4 and len(self._acls) < _ACLS_KNOWN_MAX:
-            self._acls.add(raw)
-
     # -- what the leader says
 
     def commit(self, entries: Sequence[Entry], now_ms: int) -> int:
@@ -285,10 +281,8 @@ class ForwardingPipeline:
         done(self.sessions.attach(session_id, timeout_ms))
 
     def stop(self) -> None:
-        """The role ends: nothing is sent any more, and nobody is told of anything."""
+        """The role ends: nothing is sent any more."""
         self._stopped = True
-        self._out.clear()
-        self._renewals.clear()
 
     def _forget_turns(self) -> None:
         turns = self._turns

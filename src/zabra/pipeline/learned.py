@@ -161,16 +161,14 @@ class Learned:
         """The place in the queue of the request that a transaction answers; -1: none."""
         session = self.sessions.sessions.get(session_id)
         owner = session.owner if session is not None else None
-        oldest = True
         for place, waiting in enumerate(queue):
             if waiting[3] is not None:
                 continue
             present = waiting[1] is owner
-            if waiting[0] == cxid and (zxid > self._floors.get(session_id, -1) if present else oldest):
+            if waiting[0] == cxid and not (present and zxid <= self._floors.get(session_id, -1)):
                 return place
             if present:
                 break
-            oldest = False
         return -1
 
     def _pass(self, queue: SessionQueue, count: int) -> None:

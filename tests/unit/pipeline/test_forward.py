@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import base64
+import hashlib
 from struct import pack
 
 import pytest
@@ -141,6 +142,28 @@ def test_what_a_turn_forwards_is_one_write(learner: LearnerRig) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "request_", [(Op.CREATE, create_body("/c")), (Op.SET_DATA, set_body("/a")), (Op.DELETE, delete_body("/a"))]
+)
+def test_identities_are_those_of_the_moment(learner: LearnerRig, request_: tuple[int, bytes]) -> None:
+    client = learner.client()
+    client.call(Op.CREATE, create_body("/a"))
+    client.request(Op.CREATE, create_body("/b"), run=False)
+    assert client.auth("digest", b"user:secret") == 0
+    client.request(*request_, run=False)
+    digest = ("digest", "user:" + base64.b64encode(hashlib.sha1(b"user:secret").digest()).decode())
+    assert [request.identities for request in learner.requests()] == [(("ip", "127.0.0.1"), digest)]
+    assert b"/b" in learner.tree.nodes
+
+
+def test_a_long_acl_list_is_not_remembered(learner: LearnerRig) -> None:
+    client = learner.client()
+    acl = tuple((31, "ip", f"10.0.{number}.1") for number in range(100))
+    for name in ("/a", "/b"):
+        assert client.error(Op.CREATE, create_body(name, b"", 0, acl)) == 0
+    assert learner.pipeline._acls == set()
+
+
 def test_stat_and_event(learner: LearnerRig) -> None:
     """Watches of every connection fire before the reply."""
     client, other = learner.client(), learner.client()
@@ -263,6 +286,17 @@ def test_a_close_from_elsewhere_cuts_the_connection_here(leader: LeaderRig, lear
     assert not learner.logged
 
 
+def test_a_close_that_is_refused_ends_the_connection(learner: LearnerRig) -> None:
+    """No leader does that; the client has been told that nothing more is served."""
+    client = learner.client()
+    client.request(Op.CLOSE_SESSION, b"", 7)
+    zxid = learner.tree.last_zxid + 1
+    header = TxnHeader(client.session_id, 7, zxid, 0, Op.ERROR)
+    learner.apply([Entry(zxid, encode_txn(header, ErrorTxn(-1), None))])
+    assert client.take() == []
+    assert client.transport.closed
+
+
 def test_touches_are_collected_for_the_ping(learner: LearnerRig) -> None:
     client, other = learner.client(timeout_ms=10000), learner.client(timeout_ms=20000)
     learner.pipeline.take_touched()
@@ -272,129 +306,6 @@ def test_touches_are_collected_for_the_ping(learner: LearnerRig) -> None:
     assert learner.pipeline.take_touched() == []
 
 
-# -- order
-
-
-def test_reads_wait_behind_the_writes_of_their_session_only(leader: LeaderRig, learner: LearnerRig) -> None:
-    client, other = learner.client(), learner.client()
-    client.call(Op.CREATE, create_body("/a", b"old"))
-    client.request(Op.SET_DATA, set_body("/a", b"new"), 11)
-    client.request(Op.GET_DATA, watch_body("/a"), 12)
-    client.request(Op.EXISTS, watch_body("/b"), 13)
-    other.request(Op.GET_DATA, watch_body("/a"), 5)
-    assert [reply.body[4:7] for reply in other.replies()] == [b"old"]
-    assert client.take() == []
-    learner.work()
-    first, second, third = client.replies()
-    assert [reply.xid for reply in (first, second, third)] == [11, 12, 13]
-    assert second.body[4:7] == b"new"
-    assert second.zxid == first.zxid == leader.tree.last_zxid
-    assert third.err == Code.NO_NODE
-
-
-def test_writes_commit_one_by_one(leader: LeaderRig, learner: LearnerRig) -> None:
-    """A commit answers its own write, and the reads up to the next one."""
-    client = learner.client()
-    for xid in (1, 2):
-        client.request(Op.CREATE, create_body(f"/a{xid}"), xid)
-        client.request(Op.EXISTS, watch_body("/a2"), xid + 10)
-    learner.deliver()
-    leader.commit(1)
-    assert [(reply.xid, reply.err) for reply in client.replies()] == [(1, 0), (11, Code.NO_NODE)]
-    leader.commit(1)
-    assert [(reply.xid, reply.err) for reply in client.replies()] == [(2, 0), (12, 0)]
-
-
-def test_a_sync_waits_for_the_leader(leader: LeaderRig, learner: LearnerRig) -> None:
-    """What was written elsewhere before is visible behind it; its reply echoes the path."""
-    client, writer = learner.client(), leader.client()
-    writer.request(Op.CREATE, create_body("/a"))
-    client.request(Op.EXISTS, watch_body("/a"), 1)
-    client.request(Op.SYNC, path("/any"), 2)
-    client.request(Op.EXISTS, watch_body("/a"), 3)
-    assert [(reply.xid, reply.err) for reply in client.replies()] == [(1, Code.NO_NODE)]
-    assert learner.pipeline.outstanding == 1
-    before = learner.stats.packets_sent
-    learner.work()
-    sync, read = client.replies()
-    assert sync == (2, leader.tree.last_zxid, 0, path("/any"))
-    assert (read.xid, read.err) == (3, 0)
-    assert learner.pipeline.outstanding == 0
-    assert learner.stats.packets_sent == before + 2
-
-
-def test_syncs_are_answered_in_order(learner: LearnerRig) -> None:
-    """One whose connection is gone still takes its turn."""
-    clients = [learner.client() for _ in range(3)]
-    for client in clients:
-        client.request(Op.SYNC, path("/"), 5)
-    learner.deliver()
-    clients[0].cut()
-    learner.pipeline.synced()
-    learner.pipeline.synced()
-    learner.run()
-    assert [len(client.take()) for client in clients] == [0, 1, 0]
-    assert learner.pipeline.outstanding == 1
-
-
-def test_a_sync_that_a_later_write_passes_is_done(learner: LearnerRig) -> None:
-    """The leader may commit in one go what came before and after it. Replies keep the order of the requests."""
-    client, other = learner.client(), learner.client()
-    client.request(Op.CREATE, create_body("/a"), 1, run=False)
-    client.request(Op.SYNC, path("/a"), 2, run=False)
-    client.request(Op.EXISTS, watch_body("/b"), 3, run=False)
-    client.request(Op.SYNC, path("/b"), 3, run=False)
-    client.request(Op.CREATE, create_body("/b"), 3, run=False)
-    client.request(Op.EXISTS, watch_body("/b"), 4, run=False)
-    other.request(Op.SYNC, path("/o"), 9)
-    learner.deliver()
-    answers, learner.answers = learner.answers, deque()
-    learner.leader.commit()
-    replies = client.replies()
-    assert [(reply.xid, reply.err) for reply in replies] == [(1, 0), (2, 0), (3, Code.NO_NODE), (3, 0), (3, 0), (4, 0)]
-    assert [reply.body for reply in replies[1:4]] == [path("/a"), b"", path("/b")]
-    assert learner.pipeline.outstanding == 1
-    for answer in answers:
-        assert other.take() == []
-        answer()
-        learner.run()
-    assert [reply.body for reply in other.replies()] == [path("/o")]
-    assert client.take() == []
-    assert learner.pipeline.outstanding == 0
-
-
-def test_a_sync_of_a_session_that_ends(leader: LeaderRig, learner: LearnerRig) -> None:
-    """Its answer comes for nobody, and for no other sync."""
-    client, other = learner.client(), learner.client()
-    client.request(Op.SYNC, path("/"), 2)
-    other.request(Op.SYNC, path("/o"), 3)
-    session = leader.sessions.get(client.session_id)
-    assert session is not None
-    leader.pipeline.close_session(None, session, 0)
-    leader.commit()
-    assert client.take() == []
-    assert learner.pipeline.outstanding == 1
-    learner.pipeline.synced()
-    learner.run()
-    assert other.take() == []
-    learner.pipeline.synced()
-    learner.run()
-    assert [reply.xid for reply in other.replies()] == [3]
-
-
-def test_an_answer_to_no_sync(learner: LearnerRig, caplog: pytest.LogCaptureFixture) -> None:
-    learner.pipeline.synced()
-    assert "a sync that nobody asked for" in caplog.text
-    assert learner.pipeline.outstanding == 0
-
-
-def test_the_servers_own_clients_sync_at_once(leader: LeaderRig) -> None:
-    client = leader.client()
-    client.request(Op.SYNC, path("/any"))
-    (reply,) = client.replies()
-    assert (reply.err, reply.body) == (0, path("/any"))
-
-
 # -- refusals
 
 
@@ -402,14 +313,19 @@ def test_what_does_not_parse_is_refused_here(learner: LearnerRig) -> None:
     """Apache's leader would log it under an old zxid, and it would never come back. In order, with nothing sent."""
     client = learner.client()
     client.call(Op.CREATE, create_body("/a"))
+    assert client.error(Op.CREATE, path("/n") + path("") + b"\xff\xfe\0\0" + bytes(6)) == Code.INVALID_ACL
     client.request(Op.CREATE, create_body("/b"), 10, run=False)
     broken = [
         (Op.SET_DATA, path("/a") + pack(">i", 100) + b"short" + bytes(8)),
         (Op.SET_DATA, path("/a") + pack(">i", -2) + bytes(4)),
         (Op.SET_DATA, path("/a")),
+        (Op.SET_DATA, path("/a") + bytes(2)),
         (Op.CREATE, path("/c") + pack(">i", 100) + b"short" + bytes(12)),
         (Op.CREATE, path("/c") + path("") + pack(">i", 7) + bytes(8)),
         (Op.CREATE2, path("/c")),
+        (Op.CREATE2, path("/c") + bytes(2)),
+        # The end of the data's length and what is behind it look like the ACL list of /n.
+        (Op.CREATE2, path("/c") + pack(">i", -2) + bytes(8)),
         (Op.CREATE_TTL, create_body("/c")),
         (Op.DELETE, path("/a")),
         (Op.SET_ACL, path("/a")),

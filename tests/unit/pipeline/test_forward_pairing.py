@@ -6,7 +6,7 @@ from struct import pack
 
 import pytest
 from learner_rig import LeaderRig, LearnerRig
-from rig import Client, create_body, delete_body, path, watch_body
+from rig import Client, create_body, delete_body, path, set_body, stat_of, watch_body
 
 from zabra.consts import Op
 from zabra.errors import Code
@@ -53,7 +53,8 @@ def test_what_was_left_behind_on_another_server_answers_nobody(leader: LeaderRig
     """The same cxid of the same session, proposed before the session moved here."""
     other = LearnerRig(leader, server_id=3)
     client = other.client()
-    client.request(Op.CREATE, create_body("/there"), 1)
+    assert client.error(Op.CREATE, create_body("/a")) == 0
+    client.request(Op.SET_DATA, set_body("/a"), 1)
     client.request(Op.DELETE, delete_body("/none"), 2)
     other.deliver()
     here = learner.comes_back(client)
@@ -61,12 +62,36 @@ def test_what_was_left_behind_on_another_server_answers_nobody(leader: LeaderRig
     learner.answers.popleft()()
     learner.run()
     assert len(here.take()) == 1
-    here.request(Op.CREATE, create_body("/here"), 1)
-    here.request(Op.DELETE, delete_body("/here"), 2)
+    here.request(Op.SET_DATA, set_body("/a"), 1)
+    here.request(Op.DELETE, delete_body("/a"), 2)
     leader.commit()
     assert here.take() == []
     learner.work()
-    assert [(reply.xid, reply.err) for reply in here.replies()] == [(1, 0), (2, 0)]
+    first, second = here.replies()
+    assert [(reply.xid, reply.err) for reply in (first, second)] == [(1, 0), (2, 0)]
+    assert stat_of(first.body).version == 2
+    assert learner.pipeline._learned._floors == {}
+
+
+def test_what_is_asked_elsewhere_answers_no_later_request_here(leader: LeaderRig, learner: LearnerRig) -> None:
+    """The session has moved, and its old connection does not know yet."""
+    other = LearnerRig(leader, server_id=3)
+    client = learner.client()
+    client.call(Op.CREATE, create_body("/a"))
+    client.request(Op.CREATE, create_body("/b"), 11)
+    client.request(Op.SET_DATA, set_body("/a"), 12)
+    there = other.comes_back(client)
+    other.deliver()
+    other.answers.popleft()()
+    there.request(Op.SET_DATA, set_body("/a"), 12)
+    other.deliver()
+    leader.commit()
+    assert [reply.xid for reply in there.replies()[1:]] == [12]
+    assert client.take() == []
+    assert learner.pipeline.outstanding == 2
+    learner.work()
+    assert client.take() == []
+    assert client.transport.closed
 
 
 def test_an_observer_is_not_told_of_proposals(leader: LeaderRig, learner: LearnerRig) -> None:
@@ -167,6 +192,7 @@ def test_the_older_connection_is_closed_first(learner: LearnerRig) -> None:
     session = learner.sessions.get(client.session_id)
     assert session is not None
     assert (session.owner, session.timeout_ms) == (second.connection, 20000)
+    assert learner.hub.attach._renewing == {}
 
 
 def test_a_wrong_password_asks_nobody(learner: LearnerRig) -> None:

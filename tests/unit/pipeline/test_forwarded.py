@@ -126,6 +126,8 @@ def test_the_first_to_use_a_session_owns_it(leader: LeaderRig) -> None:
         (Op.CREATE, path("/a") + bytes(3), Code.MARSHALLING_ERROR),
         (Op.CREATE, pack(">i", -1), Code.MARSHALLING_ERROR),
         (Op.SET_DATA, b"\0\0\0", Code.MARSHALLING_ERROR),
+        # Counted from the end of the record it would be a setData of the root.
+        (Op.SET_DATA, pack(">i", -100) + b"/" + pack(">i", 189) + bytes(88) + pack(">i", -1), Code.MARSHALLING_ERROR),
         (Op.SET_DATA, pack(">i", 1 << 30) + bytes(20), Code.MARSHALLING_ERROR),
         (Op.CREATE_TTL, create_body("/a"), Code.MARSHALLING_ERROR),
         (Op.MULTI, b"\0", Code.MARSHALLING_ERROR),
