@@ -1,15 +1,15 @@
-"""Where Zabra spends its time under a row of the benchmark: `python -m bench.hotspots ROW`, with the profiler of the
-standard library.
+"""Where Zabra spends its CPU time under a row of the benchmark: `python -m bench.hotspots ROW`.
 
-The servers run under cProfile, which makes calls dearer than they are (everything takes about twice as long), so look
-at the order rather than at the times. Times are those of a clock: on a machine with other work they include its share.
-The profiles stay in the folder, for `python -m pstats`.
+The servers run under sampler.py, which costs them a percent or two. An operation is one of the whole load; times are
+CPU time of one server for each of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import pstats
+import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,100 +17,109 @@ from typing import NamedTuple
 
 from bench import generator, rows
 from bench.ensembles import Ensemble
+from bench.procfs import cpu_seconds
 from bench.servers import BUILD, SOURCES, BenchError, Server
 
-#: A function as pstats names it: file, line, name.
-Function = tuple[str, int, str]
+#: Operations before anything is measured, with which the servers warm up.
+WARMUP = 20_000
 
 
 class Spot(NamedTuple):
-    """A function's share in one operation of the load."""
+    """A function's share in one operation, in microseconds: in itself, and with what it calls."""
 
-    function: Function
-    calls: float
-    #: Microseconds in itself, and with what it calls.
     own_us: float
     total_us: float
+    name: str
 
 
-def spots(profile: Path, operations: int) -> list[Spot]:
-    """The functions of a profile, the most expensive first, but not the waiting for something to do."""
-    stats: dict[Function, tuple[int, int, float, float, object]] = pstats.Stats(str(profile)).stats  # type: ignore[attr-defined]
-    found = [
-        Spot(function, calls / operations, own / operations * 1e6, total / operations * 1e6)
-        for function, (_, calls, own, total, _) in stats.items()
-        if not _is_loop(function)
-    ]
-    return sorted(found, key=lambda spot: spot.own_us, reverse=True)
+class Profile(NamedTuple):
+    """One server under load."""
+
+    role: str
+    cpu_us: float
+    samples: int
+    spots: list[Spot]
 
 
-def _is_loop(function: Function) -> bool:
-    """Whether a function is the event loop itself, whose own time is the waiting (and, in uvloop, the system calls)."""
-    file, _, text = function
-    return (Path(file).name, text) == ("runners.py", "run") or text == "<method 'poll' of 'select.epoll' objects>"
+def read_profile(role: str, path: Path, cpu_us: float) -> Profile:
+    """What sampler.py wrote of a server that used `cpu_us` for each operation."""
+    noted = json.loads(path.read_text())
+    one = cpu_us / max(noted["samples"], 1)
+    spots = [Spot(own * one, total * one, _name(file, function)) for file, function, own, total in noted["functions"]]
+    return Profile(role, cpu_us, noted["samples"], spots)
 
 
-def table(found: Sequence[Spot], top: int) -> str:
-    """The first of them, one a line."""
-    lines = [f"{'own us':>8} {'total us':>9} {'calls':>7}  function, of one operation"]
-    lines += [
-        f"{spot.own_us:8.2f} {spot.total_us:9.2f} {spot.calls:7.2f}  {name(spot.function)}" for spot in found[:top]
-    ]
-    lines.append(f"{sum(spot.own_us for spot in found):8.2f} {'':>17}  all")
+def _name(file: str, function: str) -> str:
+    """A function with its file, below the source folder if it is there."""
+    path = Path(file)
+    place = path.relative_to(SOURCES / "zabra") if path.is_relative_to(SOURCES / "zabra") else path.name
+    return f"{place} {function}"
+
+
+def table(profile: Profile, top: int) -> str:
+    """The functions that cost most in themselves, then those that cost most with what they call."""
+    lines = [f"{profile.role}: {profile.cpu_us:.1f} us, {profile.samples} samples"]
+    for head, figure in (("own us", 0), ("total us", 1)):
+        # What is always on the stack says nothing.
+        spots = [spot for spot in profile.spots if spot.total_us < 0.99 * profile.cpu_us]
+        ordered = sorted(spots, key=lambda spot: spot[figure], reverse=True)
+        lines.append(head.rjust(9))
+        lines += [f"{spot[figure]:9.2f}  {spot.name}" for spot in ordered[:top]]
     return "\n".join(lines)
 
 
-def name(function: Function) -> str:
-    """A function with its place below the source folder; builtins have none."""
-    file, line, text = function
-    if file == "~":
-        return text
-    path = Path(file)
-    place = path.relative_to(SOURCES / "zabra") if path.is_relative_to(SOURCES / "zabra") else Path(path.name)
-    return f"{place}:{line} {text}"
-
-
-def profile_row(row: rows.Row, folder: Path, seconds: float) -> tuple[int, dict[str, Path]]:
-    """Runs the load of a row; the operations it was, and the profiles of the servers by their role."""
+def profile_row(row: rows.Row, folder: Path, seconds: float) -> tuple[float, list[Profile]]:
+    """Runs the load of a row; its rate, and the profiles of all servers."""
     subject: Server | Ensemble
     subject = Ensemble("zabra", folder / "zabra") if row in rows.ENSEMBLE_LOADS else Server("zabra", folder / "zabra")
     servers = subject.servers if isinstance(subject, Ensemble) else [subject]
     for server in servers:
-        server.profile = server.folder.with_suffix(".prof")
+        server.samples = server.folder.with_suffix(".samples")
+    ports = [server.port for server in servers]
     subject.wipe()
     try:
         subject.start()
+        generator.run("run", ports, **{**row.options, "op": "set", "ops": WARMUP})
         leader = subject.leader() if isinstance(subject, Ensemble) else subject
-        ports = [server.port for server in servers]
+        for server in servers:
+            os.kill(server.pid, signal.SIGUSR1)
+        before = [cpu_seconds(server.pid) for server in servers]
         figures = generator.run("run", ports, seconds=seconds, warmup=0, **row.options)
+        used = [cpu_seconds(server.pid) - base for server, base in zip(servers, before, strict=True)]
     finally:
         subject.stop()
         subject.wipe()
-    roles = {}
-    for server in servers:
-        role = "server" if len(servers) == 1 else "leader" if server is leader else f"follower {server.myid}"
-        assert server.profile is not None
-        roles[role] = server.profile
-    return int(figures["operations"]), roles
+    profiles = []
+    for server, cpu in zip(servers, used, strict=True):
+        role = (
+            "server"
+            if len(servers) == 1
+            else f"leader {server.myid}"
+            if server is leader
+            else f"follower {server.myid}"
+        )
+        assert server.samples is not None
+        profiles.append(read_profile(role, server.samples, cpu / figures["operations"] * 1e6))
+    return figures["rate"], profiles
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     loads = {row.name: row for row in (*rows.LOADS, *rows.ENSEMBLE_LOADS)}
-    parser = argparse.ArgumentParser(description="Profiles Zabra under a row of the benchmark.")
+    parser = argparse.ArgumentParser(description="Shows where Zabra spends its CPU time under a row of the benchmark.")
     parser.add_argument("row", choices=loads)
-    parser.add_argument("--seconds", type=float, default=3.0, help="time under load (default 3)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="time under load (default 10)")
     parser.add_argument("--top", type=int, default=25, help="functions to show of each server (default 25)")
     parser.add_argument("--folder", type=Path, default=BUILD / "hotspots", help="default bench/build/hotspots")
     args = parser.parse_args(argv)
     args.folder.mkdir(parents=True, exist_ok=True)
     try:
-        operations, roles = profile_row(loads[args.row], args.folder, args.seconds)
+        rate, profiles = profile_row(loads[args.row], args.folder, args.seconds)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    for role, profile in sorted(roles.items()):
-        print(f"\n{role}, {operations:,} operations of all servers, {profile}")
-        print(table(spots(profile, operations), args.top))
+    print(f"{args.row}: {rate:,.0f}/s")
+    for profile in sorted(profiles, key=lambda profile: profile.role, reverse=True):
+        print("\n" + table(profile, args.top))
     return 0
 
 

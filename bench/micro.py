@@ -25,6 +25,7 @@ from zabra.consts import Op
 from zabra.frontend.connection import Connection
 from zabra.main import configure
 from zabra.node import Server
+from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.request import Proposal, Write
 from zabra.runtime.real import real_runtime, run
 from zabra.sessions.tracker import Session
@@ -79,6 +80,9 @@ class Nobody:
     def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
         assert not err, f"a write was refused with {err}"
 
+    def answer_sync(self, xid: int, body: bytes) -> None:
+        pass
+
     def session_opened(self, session: Session) -> None:
         pass
 
@@ -117,7 +121,9 @@ class Workbench:
         self.connections: list[Connection] = []
         self._fresh = 0
         self._planned: list[Proposal] = []
-        self._propose = server.pipeline.prep.propose
+        assert isinstance(server.pipeline, LocalPipeline)
+        self._prep_stage = server.pipeline.prep
+        self._propose = self._prep_stage.propose
 
     async def prepare(self) -> None:
         sides = [Nowhere() for _ in range(CONNECTIONS)]
@@ -175,7 +181,7 @@ class Workbench:
     def _prep(self, op: int, requests: list[bytes]) -> Case:
         """Validates; the first thing a repeat does is to commit what the one before has planned."""
         self._commit_planned()
-        prep = self.server.pipeline.prep
+        prep = self._prep_stage
         requests = [frame(request) for request in requests]
         session = self.connections[0].session
         assert session is not None

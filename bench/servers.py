@@ -123,8 +123,8 @@ class Server:
         self.extra = dict(extra or {})
         self.port = port or free_port()
         self.myid = myid
-        #: Where a profile of the process goes when it stops; Zabra only.
-        self.profile: Path | None = None
+        #: Where the samples of the process go when it stops, see sampler.py; Zabra only.
+        self.samples: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._launched_at = 0.0
 
@@ -213,10 +213,10 @@ class Server:
         environment = dict(os.environ)
         if self.name == "apache":
             return ["java", *JVM_FLAGS, "-cp", apache_classpath(), JAVA_MAIN, str(config)], environment
-        paths = [str(SOURCES), environment.get("PYTHONPATH", "")]
+        paths = [str(SOURCES), str(HERE.parent), environment.get("PYTHONPATH", "")]
         environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        profiler = [] if self.profile is None else ["-m", "cProfile", "-o", str(self.profile)]
-        return [sys.executable, *profiler, "-m", "zabra", "server", str(config)], environment
+        program = ["zabra"] if self.samples is None else ["bench.sampler", str(self.samples)]
+        return [sys.executable, "-m", *program, "server", str(config)], environment
 
 
 class Knocker:
