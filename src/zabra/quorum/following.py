@@ -50,6 +50,9 @@ _log = logging.getLogger(__name__)
 
 #: Tries to reach the leader (``Learner.connectToLeader``).
 _TRIES: Final = 5
+#: Before those, with less of a pause: who was elected listens some milliseconds later than its voters dial. In Java
+#: that costs a whole pause at most elections.
+_QUICK_PAUSES: Final = (0.1, 0.2, 0.4)
 #: Who looks at the clock so late has stood still itself; how long it then reads before it judges.
 _LATE_MS: Final = 100
 _CATCH_UP_S: Final = 0.05
@@ -154,15 +157,16 @@ class Following:
             return None
         give_up = self._loop.time() + settings.connect_to_learner_master_limit * settings.tick_time_ms / 1000
         addresses = [(host, port) for host, port, _ in line.addresses]
-        for attempt in range(_TRIES):
+        pause_s = settings.leader_connect_delay_during_retry_ms / 1000
+        for share in (*_QUICK_PAUSES, *[1.0] * (_TRIES - 1), None):
             left = give_up - self._loop.time()
             if self._ended.done() or left <= 0:
                 return None
             found = await self._dial(addresses, left)
             if found is not None:
                 return found
-            if attempt + 1 < _TRIES:
-                await asyncio.sleep(settings.leader_connect_delay_during_retry_ms / 1000)
+            if share is not None:
+                await asyncio.sleep(pause_s * share)
         return None
 
     async def _dial(self, addresses: list[tuple[str, int]], limit_s: float) -> Channel | None:

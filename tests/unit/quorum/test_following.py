@@ -125,13 +125,13 @@ def test_a_learner_says_who_it_is(observer):
     ensemble.close()
 
 
-def test_a_leader_that_refuses_is_tried_five_times(world, log):
+def test_a_leader_that_refuses_is_tried_a_few_times(world, log):
     world.boot()
     world.leader.deaf()
     world.leader.elect()
     world.looks(1)
     tries = [record for record in log.records if "cannot reach server 9, the leader" in record.getMessage()]
-    assert len(tries) == 5
+    assert len(tries) == 8, "three quick ones, and five as in Java"
     assert "server 9, the leader, cannot be reached" in log.text
     # Tenths of a second lie between them.
     assert world.machine.server.state.value == "running"
