@@ -71,7 +71,7 @@ writes the membership into files beside `zoo.cfg`, and `zoo.cfg` itself, as Apac
 file as you wrote it.
 
 Exit codes: 0 stopped by a signal, 1 unexpected error or failed disk, 2 bad invocation or configuration, 3 the data
-folder cannot be used.
+folder cannot be used, 12 and 13 what the leader sends does not fit the history here, 14 no election port is free.
 """
 
 

@@ -30,7 +30,8 @@ _SERVER_HELP: Final = """
 Runs one server until SIGTERM or SIGINT: a standalone one, or with server.N lines in zoo.cfg and a file myid in its
 dataDir the member of an ensemble. Without a configuration it serves on 127.0.0.1:2181 and keeps its data in
 $XDG_DATA_HOME/zabra/data (~/.local/share/zabra/data). docs/configuration.md lists every property.
-exit codes: 0 stopped, 1 unexpected error, 2 bad invocation or configuration, 3 data folder cannot be used
+exit codes: 0 stopped, 1 unexpected error, 2 bad invocation or configuration, 3 data folder cannot be used, 12 or 13 the
+history does not fit that of the ensemble, 14 no election port can be bound
 """
 _ARGUMENT_KEYS: Final = ("clientPort", "dataDir", "tickTime", "maxClientCnxns")
 
@@ -159,6 +160,7 @@ def _run(settings: Settings, name: str) -> int:
     """Serve until stopped; every way a start can fail is one line and an exit code."""
     import socket
 
+    from zabra.quorum.mesh import BindError
     from zabra.runtime.real import run
 
     _stop_at_once_on_signal()
@@ -166,7 +168,7 @@ def _run(settings: Settings, name: str) -> int:
         return run(_serve(settings, name))
     except ConfigError as error:
         return _refuse(str(error))
-    except DataError as error:
+    except (DataError, BindError) as error:
         print(f"zabra: {error}", file=sys.stderr)
         return error.exit_code
     except socket.gaierror as error:

@@ -127,7 +127,10 @@ class Mesh:
         binding = (self._bind(*address) for address in wanted if address not in self._servers)
         await asyncio.gather(*binding)
         if not self._servers and not self._closed:
-            raise BindError(f"cannot listen on any election address of server {self.my_id}: {list(wanted)}")
+            places = ", ".join(f"{host or '*'}:{port}" for host, port in wanted)
+            raise BindError(
+                f"cannot listen on {places}: free an election port, or give server {self.my_id} another in its line"
+            )
 
     async def _bind(self, host: str | None, port: int) -> None:
         tries = self._options.bind_tries

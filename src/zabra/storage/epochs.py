@@ -17,6 +17,7 @@ INITIALIZE: Final = "initialize"
 #: What an interrupted atomic replace leaves (``AtomicFileOutputStream``).
 _TMP: Final = ".tmp"
 _LONG_MAX: Final = (1 << 63) - 1
+_REMEDY: Final = "restore the file, or empty the data folders: then the ensemble sends everything anew"
 
 
 class Epochs(NamedTuple):
@@ -51,7 +52,8 @@ def load_epochs(disk: Disk, folder: str, last_zxid: int) -> Epochs:
         begun = read_epoch(disk, folder, CURRENT_EPOCH + _TMP)
         if begun is None:
             raise DataError(
-                f"{folder}/{CURRENT_EPOCH}: the current epoch 0x{current:x} is older than the last zxid 0x{last_zxid:x}"
+                f"{folder}/{CURRENT_EPOCH}: the current epoch 0x{current:x} is older than the last zxid"
+                f" 0x{last_zxid:x}: {_REMEDY}"
             )
         _log.info("%s/%s%s: finishing a change to epoch %d", folder, CURRENT_EPOCH, _TMP, begun)
         current = begun
@@ -62,7 +64,8 @@ def load_epochs(disk: Disk, folder: str, last_zxid: int) -> Epochs:
         write_epoch(disk, folder, ACCEPTED_EPOCH, accepted)
     if accepted < current:
         raise DataError(
-            f"{folder}/{ACCEPTED_EPOCH}: the accepted epoch 0x{accepted:x} is less than the current epoch 0x{current:x}"
+            f"{folder}/{ACCEPTED_EPOCH}: the accepted epoch 0x{accepted:x} is less than the current epoch"
+            f" 0x{current:x}: {_REMEDY}"
         )
     return Epochs(accepted, current)
 
@@ -89,5 +92,5 @@ def _read_number(disk: Disk, path: str) -> int | None:
     line = content.split(b"\n", 1)[0].rstrip(b"\r")
     digits = line[1:] if line[:1] in (b"-", b"+") else line
     if not digits.isdigit() or not -_LONG_MAX <= int(line) <= _LONG_MAX:
-        raise DataError(f"{path}: expected a number on the first line, found {line[:40]!r}")
+        raise DataError(f"{path}: expected a number on the first line, found {line[:40]!r}: {_REMEDY}")
     return int(line)
