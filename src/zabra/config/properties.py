@@ -25,6 +25,8 @@ _FREE_TAILS: Final = ("N", "*")
 
 #: Rows whose free tail is a server or group id.
 _NUMBERED: Final = ("server.N", "group.N", "weight.N")
+#: The row of a membership's version, which only a file has.
+_VERSION: Final = "version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,12 @@ class Index:
         """The row of an environment variable.
 
         Numbered rows need a number here: a Kubernetes service called ``zookeeper-server`` puts
-        ``ZOOKEEPER_SERVER_PORT`` into every environment.
+        ``ZOOKEEPER_SERVER_PORT`` into every environment. And images name the release in ``ZOOKEEPER_VERSION``.
         """
         row = self.by_environment.get(name) or _by_start(self.environment_starts, name)
-        if row is not None and row.key in _NUMBERED and not name[len(row.environment) - 1 :].isdecimal():
+        if row is None or row.key == _VERSION:
+            return None
+        if row.key in _NUMBERED and not name[len(row.environment) - 1 :].isdecimal():
             return None
         return row
 

@@ -72,6 +72,10 @@ def test_service_links_of_kubernetes_set_nothing():
         assert index().find_environment(name) is None
 
 
+def test_the_release_in_an_image_is_no_version_of_a_membership():
+    assert index().find_environment("ZOOKEEPER_VERSION") is None
+
+
 @pytest.mark.parametrize(
     ("name", "variable"),
     [
