@@ -32,10 +32,6 @@ T = TypeVar("T")
 class Host(Protocol):
     """The server around a member, which has its clients."""
 
-    @property
-    def ending(self) -> bool:
-        """Whether :meth:`fatal` or :meth:`exit` was called: no role is to be taken any more."""
-
     def serve(
         self,
         pipeline: Pipeline,

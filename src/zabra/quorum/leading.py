@@ -122,7 +122,7 @@ class Leading:
         self._loop = context.loop
         self._limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
         self._stall_s = settings.init_limit * settings.tick_time_ms / 1000
-        self._log = RoleLog(context, self._logged, self.end)
+        self._log = RoleLog(context, self._logged)
         self._ended: asyncio.Future[Outcome] = context.loop.create_future()
         self._designated: tuple[int, int] | None = None
         self._servers: list[asyncio.Server] = []
@@ -326,6 +326,7 @@ class Leading:
     def _sync(self, conn: int, plan: SyncPlan) -> None:
         channel = self._channels[conn]
         _log.info("synchronizing %s by %s of zxid 0x%x", channel.name, PACKET_NAMES[plan.op], plan.zxid)
+        self._context.stats.metrics.count("snap_count" if plan.op == Packet.SNAP else "diff_count")
         pieces = self._snapshot(plan) if plan.op == Packet.SNAP else plan.packets(self._context.db)
         channel.stream(pieces, lambda: self._sync_sent(conn), stall_s=self._stall_s)
 

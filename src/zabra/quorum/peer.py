@@ -124,7 +124,7 @@ class Member:
         designated: tuple[int, int] | None = None
         snapshot_epoch: int | None = None
         try:
-            while not self._stopping and not self.context.host.ending:
+            while not self._stopping:
                 if designated is not None:
                     state = self.election.designate(*designated)
                     leader = designated[0]

@@ -17,9 +17,7 @@ class RoleLog:
     called any more.
     """
 
-    def __init__(self, context: Context, logged: Callable[[int], None], failed: Callable[[str], None]) -> None:
-        """``failed(reason)`` ends the role, before whoever waits for the log is let go."""
-        self._end_role = failed
+    def __init__(self, context: Context, logged: Callable[[int], None]) -> None:
         self._context = context
         self._logged = logged
         self._idle: list[Callable[[], None]] = []
@@ -79,10 +77,7 @@ class RoleLog:
 
     def _fail(self, what: str, error: BaseException) -> None:
         self._failed = True
-        self._end_role(what)
-        waiting, self._idle = self._idle, []
-        for call in waiting:
-            call()
+        self._idle.clear()
         self._end_wait()
         self._context.host.fatal(what, error)
 
