@@ -326,11 +326,6 @@ class Server:
         self.stats.metrics.unrecoverable_error_count.add()
         self.exit(1, f"{what}: {error}")
 
-    @property
-    def ending(self) -> bool:
-        """Whether it ends by itself."""
-        return self._ending is not None
-
     def exit(self, code: int, reason: str) -> None:
         """Answer nothing more, end with ``code``."""
         if self._ending is not None:

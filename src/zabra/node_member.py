@@ -30,11 +30,6 @@ class MemberHost:
         self._server = server
         self._rebinding: asyncio.Task[None] | None = None
 
-    @property
-    def ending(self) -> bool:
-        """Whether the server ends by itself."""
-        return self._server.ending
-
     def serve(
         self,
         pipeline: Pipeline,

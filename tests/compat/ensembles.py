@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import socket
 import time
@@ -16,7 +17,7 @@ from kazoo.client import KazooClient
 from compat import jute
 from compat.exchange import digest_mismatches
 from compat.rawclient import Client
-from compat.servers import LOOPBACK, ServerProcess
+from compat.servers import LOOPBACK, ZABRA, ServerProcess
 from compat.workload import SUPER_CREDENTIAL, SUPER_DIGEST
 
 LEADER: Final = "leader"
@@ -107,9 +108,9 @@ class Member(ServerProcess):
         return config
 
     def ask(self, word: str) -> str:
-        """The answer to a four-letter word; nothing when nobody listens."""
+        """The answer to a four-letter word; nothing when nobody listens, or it does not say anything for a second."""
         try:
-            return self.word(word)
+            return self.word(word, 1.0)
         except OSError:
             return ""
 
@@ -170,19 +171,18 @@ class Ensemble:
         return self.members[sid]
 
     def _make(self, sid: int, spec: Spec) -> Member:
-        spec = Spec(spec.kind, spec.observer, {**self._config, **spec.config}, spec.properties)
+        spec = dataclasses.replace(spec, config={**self._config, **spec.config})
         member = self.members[sid] = Member(sid, self.folder / str(sid), spec)
         return member
 
     # -- servers come and go
 
     def start(self, *sids: int) -> None:
-        """Start these members, or all, at once, and wait until they serve."""
-        started = [self.members[sid] for sid in sids or self.members]
-        for member in started:
+        """Start these members, or all, at once, and wait until every member that runs serves."""
+        for member in (self.members[sid] for sid in sids or self.members):
             if not member.alive():
                 member.spawn()
-        self.wait_serving(*(member.sid for member in started))
+        self.wait_serving(*(sid for sid, member in self.members.items() if member.alive()))
 
     def start_led_by(self, leader: int) -> None:
         """Start all so that ``leader`` leads: with equal histories the largest id of the first quorum does."""
@@ -198,6 +198,8 @@ class Ensemble:
             present = self.leader()
             if present.sid == leader:
                 return
+            # An epoch without a transaction looks different on those that it has brought in step.
+            self.fill(present.sid, 1)
             self.quiet()
             present.stop()
             self.until(f"another leader than {present.sid}", lambda: LEADER in self.modes().values())
@@ -298,7 +300,8 @@ class Ensemble:
     @contextlib.contextmanager
     def kazoo(self, *sids: int, timeout_s: float = 30.0, **options: Any) -> Iterator[KazooClient]:
         """A kazoo client of these members, or of all."""
-        hosts = ",".join(f"{LOOPBACK}:{self.members[sid].port}" for sid in sids or self.members)
+        members = [self.members[sid] for sid in sids or self.members]
+        hosts = ",".join(f"{LOOPBACK}:{member.port}" for member in members)
         client = KazooClient(hosts, timeout=timeout_s, **options)
         client.start(LIMIT_S)
         try:
@@ -323,13 +326,17 @@ class Ensemble:
 
     # -- judging
 
-    def check_digests(self) -> None:
-        """All members that serve must have had equal trees, at the zxids where several of them took the digest."""
+    def check_digests(self, *, strict: bool = False) -> None:
+        """All members that serve must have had equal trees, at the zxids where several of them took the digest.
+
+        None of ours may have come to another tree than a transaction says; ``strict``: nor one of Apache's, which
+        happens to those by themselves at times when they come back in the middle of a load.
+        """
         self.fill(self.leader().sid, DIGEST_INTERVAL)
         self.quiet()
-        self.compare_digests()
+        self.compare_digests(strict=strict)
 
-    def compare_digests(self) -> None:
+    def compare_digests(self, *, strict: bool = False) -> None:
         """The same as things are: there must be a zxid at which all took a digest."""
         digests = {sid: member.digests() for sid, member in self.members.items() if member.alive()}
         common = set.intersection(*map(set, digests.values()))
@@ -340,7 +347,7 @@ class Ensemble:
             if len(set(found.values())) > 1:
                 raise self.failure(f"digests at 0x{zxid:x}: {found}")
         for sid, member in self.members.items():
-            if member.alive() and digest_mismatches(member):
+            if member.alive() and (strict or member.kind == ZABRA) and digest_mismatches(member):
                 raise self.failure(f"{sid} applied transactions and came to another tree than their digests say")
 
     def check_trees(self) -> None:

@@ -8,7 +8,6 @@ import threading
 import time
 from typing import Final
 
-from compat import jute
 from compat.ensembles import LIMIT_S, Ensemble
 from compat.rawclient import Client
 from faults.writers import Writer
@@ -16,6 +15,8 @@ from faults.writers import Writer
 #: With these some hundred requests a second are answered: the servers that start need the cores.
 PAUSE_S: Final = 0.02
 WINDOW: Final = 3
+#: A server that is silent for so long when it is connected to is left.
+SILENCE_S: Final = 3.0
 _numbers = itertools.count(1)
 
 
@@ -25,11 +26,15 @@ class Load:
     As a context manager: at the end all writes are awaited, compared through every server, and the sessions closed.
     """
 
-    def __init__(self, ensemble: Ensemble, writers: int = 4) -> None:
+    def __init__(self, ensemble: Ensemble, writers: int = 4, *, patience_s: float = 8.0) -> None:
+        """A server that does not answer for ``patience_s`` is left for another."""
         self._ensemble = ensemble
         names = [f"load-{next(_numbers)}" for _ in range(writers)]
         self._writers = [Writer(name, name, closes=False, window=WINDOW) for name in names]
-        self._turns = dict(enumerate(range(writers)))
+        self._turns = list(range(writers))
+        self._patience_s = patience_s
+        #: When something came last.
+        self._heard = [0.0] * writers
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -83,49 +88,67 @@ class Load:
     def _write(self) -> None:
         with selectors.DefaultSelector() as selector:
             lost: list[int] = []
-            for number, writer in enumerate(self._writers):
-                assert writer.connection is not None
-                selector.register(writer.connection, selectors.EVENT_READ, number)
-            deadline = time.monotonic() + LIMIT_S
+            for number in range(len(self._writers)):
+                self._watch(selector, number)
+            deadline = float("inf")
             while not self._stop.is_set() or any(writer.waiting for writer in self._writers) or lost:
-                if not self._stop.is_set():
-                    deadline = time.monotonic() + LIMIT_S
-                elif time.monotonic() > deadline:
+                now = time.monotonic()
+                if self._stop.is_set():
+                    deadline = min(deadline, now + LIMIT_S)
+                if now > deadline:
                     raise TimeoutError("writes without an answer at the end")
                 for key, _ in selector.select(PAUSE_S):
+                    self._heard[key.data] = now
                     if not self._writers[key.data].take():
-                        selector.unregister(key.fileobj)
-                        self._writers[key.data].disconnect()
                         lost.append(key.data)
+                for number, writer in enumerate(self._writers):
+                    if not writer.waiting:
+                        self._heard[number] = now
+                    elif now - self._heard[number] > self._patience_s and number not in lost:
+                        lost.append(number)
                 for number in lost[:]:
-                    if self._reconnect(number):
+                    if self._move(selector, number):
                         lost.remove(number)
-                        selector.register(self._writers[number].connection, selectors.EVENT_READ, number)  # type: ignore[arg-type]
                 if not self._stop.is_set():
                     for number, writer in enumerate(self._writers):
                         if number not in lost:
                             writer.fill()
                     time.sleep(PAUSE_S)
 
-    def _reconnect(self, number: int) -> bool:
+    def _watch(self, selector: selectors.BaseSelector, number: int) -> None:
+        connection = self._writers[number].connection
+        assert connection is not None
+        selector.register(connection, selectors.EVENT_READ, number)
+        self._heard[number] = time.monotonic()
+
+    def _move(self, selector: selectors.BaseSelector, number: int) -> bool:
+        """Leave the server, if not done, and try the next one; whether it serves."""
+        writer = self._writers[number]
+        if writer.connection is not None:
+            selector.unregister(writer.connection)
+            writer.disconnect()
         try:
             self._connect(number, check=True)
         except OSError:
-            self._writers[number].disconnect()
+            writer.disconnect()
             return False
         self.moves += 1
+        self._watch(selector, number)
         return True
 
     def _connect(self, number: int, *, check: bool) -> None:
-        """Connect to the next server in turn. Raises OSError while it does not serve."""
+        """Connect to the next server in turn. Raises OSError while it does not serve.
+
+        Compared is through a session that is opened behind that: a majority has agreed to it, and every write that was
+        acknowledged before, or that the old server had handed on, comes before it.
+        """
         members = list(self._ensemble.members.values())
         self._turns[number] += 1
         port = members[self._turns[number] % len(members)].port
         writer = self._writers[number]
-        writer.connect(port)
+        writer.connect(port, silence_s=SILENCE_S)
         if check:
-            with Client(port) as reader:
-                reader.call(jute.SYNC, jute.text("/"))
+            with Client(port, SILENCE_S, timeout_ms=60000) as reader:
                 writer.check(reader)
                 reader.close_session()
 
@@ -134,13 +157,12 @@ class Load:
         for sid, member in self._ensemble.members.items():
             if member.alive():
                 with self._ensemble.client(sid) as reader:
-                    reader.call(jute.SYNC, jute.text("/"))
                     for writer in self._writers:
                         writer.check(reader)
                     reader.close_session()
         leader = self._ensemble.leader()
         for writer in self._writers:
             writer.disconnect()
-            with Client(leader.port, session=writer.session, password=writer.password, timeout_ms=60000) as client:
+            with self._ensemble.client(leader.sid, session=writer.session, password=writer.password) as client:
                 assert client.session == writer.session, "an idle session is gone"
                 client.close_session()

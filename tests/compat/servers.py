@@ -185,7 +185,11 @@ class ServerProcess:
 
     def log_tail(self, lines: int = 30) -> str:
         """The last lines that the process printed."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:]) if self.log.exists() else ""
+        if not self.log.exists():
+            return ""
+        shown = self.log.read_text(errors="replace").splitlines()
+        # Stock without a logging library says only that.
+        return "\n".join([line for line in shown if not line.startswith("SLF4J(W)")][-lines:])
 
 
 def copy_data(server: ServerProcess, folder: Path) -> Path:

@@ -168,13 +168,13 @@ class Writer:
 
     # -- talking
 
-    def connect(self, port: int) -> None:
+    def connect(self, port: int, *, silence_s: float = 30.0) -> None:
         """Open the session, or find it again: acknowledged and not closed it must still be there.
 
-        Raises ConnectionError when the server leaves meanwhile.
+        Raises ConnectionError when the server leaves meanwhile, TimeoutError when it is silent for so long.
         """
         request = jute.connect(session=self.session, password=self.password, timeout_ms=TIMEOUT_MS)
-        link = socket.create_connection((LOOPBACK, port), 30)
+        link = socket.create_connection((LOOPBACK, port), silence_s)
         try:
             link.sendall(jute.frame(request))
             (length,) = struct.unpack(">i", _exactly(link, 4))

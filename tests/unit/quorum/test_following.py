@@ -322,18 +322,6 @@ def test_on_a_slow_disk_newleader_waits_for_the_log(world):
     assert wire.said() == ["ACK 100000000", "ACK 100000000", f"ACK {late.zxid:x}"]
 
 
-def test_a_log_that_fails_while_newleader_waits_for_it_ends_the_server(world):
-    """And nothing is acknowledged."""
-    world.boot()
-    wire = world.leader.discover()
-    world.sync_takes(0.3)
-    world.machine.fail("sync", errno.EIO, "/log.")
-    wire.send(encode(Packet.DIFF, 0), committed(world.story.session(), *world.story.many(3)), world.leader.new_leader())
-    world.ensemble.wait(lambda: world.ensemble.exits[1] == [1])
-    assert wire.said() == []
-    assert not world.machine.running
-
-
 def test_a_leader_that_hangs_up_while_the_disk_works_is_noticed_afterwards(world, log):
     world.boot()
     wire = world.leader.discover()
