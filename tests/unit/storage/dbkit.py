@@ -8,6 +8,7 @@ from zabra.config.model import Settings
 from zabra.consts import Op
 from zabra.obs.metrics import Metrics
 from zabra.paths import parent_of
+from zabra.runtime.ports import Disk
 from zabra.storage.database import Database
 from zabra.storage.recovery import open_folders
 from zabra.storage.snapstore import SnapshotStore
@@ -118,7 +119,7 @@ def story_state(story: Story, upto: int | None = None) -> tuple[object, ...]:
     return state(database)
 
 
-def new_database(disk: MemoryDisk, window: int = 500, data_dir: str = "/data", **settings: object) -> Database:
+def new_database(disk: Disk, window: int = 500, data_dir: str = "/data", **settings: object) -> Database:
     options = Settings(data_dir=data_dir, prealloc_kb=64, **settings)  # type: ignore[arg-type]
     folders = open_folders(disk, options.data_dir, options.data_log_dir)
     store = SnapshotStore(disk, folders.snapshots)
