@@ -361,11 +361,14 @@ class Database:
         It ends where a TRUNC or SNAP begins: those change what is to be kept.
         """
         changes = self._changes
+        removed: list[str] = []
         for path in files_to_purge(self._disk, self._folders.logs, self._folders.snapshots, keep):
             with self._lock:
                 if changes % 2 or changes != self._changes:
                     return
-                purge(self._disk, [path], on_removed)
+                purge(self._disk, [path], removed.append)
+            while removed:
+                on_removed(removed.pop())
 
     @property
     def floor(self) -> int:

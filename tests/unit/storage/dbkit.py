@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from memdisk import MemoryDisk
 
 from zabra.config.model import Settings
@@ -12,11 +14,14 @@ from zabra.runtime.ports import Disk
 from zabra.storage.database import Database
 from zabra.storage.recovery import open_folders
 from zabra.storage.snapstore import SnapshotStore
+from zabra.storage.snapstream import SIGNATURE
 from zabra.tree.dump import Dump
 from zabra.tree.tree import DataTree
 from zabra.wire.records_txn import CloseSessionTxn, CreateSessionTxn, CreateTxn, SetDataTxn
 from zabra.wire.txns import TxnBody, TxnDigest, TxnHeader, decode_txn, encode_txn
-from zabra.zab.syncplan import Entry
+from zabra.zab.packets import Packet, PacketStream
+from zabra.zab.syncplan import Entry, choose_sync
+from zabra.zxid import counter_of
 from zabra.zxid import make_zxid as z
 
 OPEN = ((31, "world", "anyone"),)
@@ -160,3 +165,25 @@ def stream(database: Database) -> bytes:
     while chunk := dump.next_chunk(100):
         parts.append(chunk)
     return b"".join(parts)
+
+
+def receive(database: Database, source: Database, base: int) -> None:
+    """The snapshot of a leader comes in; it is that of ``base``, or later."""
+    left = database.receive_snapshot(base).feed(stream(source) + SIGNATURE)
+    assert left == b""
+
+
+def bring_up(leader: Database, learner: Database, **options: Any) -> int:
+    """Sync a learner as their cores would have it done; the packet that it began with."""
+    plan = choose_sync(leader, learner.last_processed, **options)
+    if plan.op == Packet.SNAP:
+        receive(learner, leader, plan.zxid)
+        learner.save_snapshot(plan.zxid)
+        return plan.op
+    packets = PacketStream().feed(b"".join(plan.packets(leader)))
+    assert (packets[0].type, packets[0].zxid) == (plan.op, plan.zxid)
+    if plan.op == Packet.TRUNC:
+        learner.truncate(plan.zxid)
+    take(learner, [Entry(one.zxid, one.data or b"") for one in packets if one.type == Packet.PROPOSAL])
+    assert learner.last_processed == plan.last or not counter_of(plan.last)
+    return plan.op

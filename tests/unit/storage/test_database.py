@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 
 import pytest
@@ -11,20 +12,20 @@ from dbkit import (
     Story,
     log,
     new_database,
+    receive,
     snapshot,
     some_story,
     state,
     story_state,
-    stream,
     take,
     z,
 )
 from memdisk import MemoryDisk
 
 from zabra.consts import Op
-from zabra.errors import DataError
+from zabra.errors import DataError, ProtocolError
 from zabra.storage.database import HISTORY_BASE
-from zabra.storage.snapstream import SIGNATURE
+from zabra.storage.logformat import HEADER, frame
 from zabra.wire.txns import decode_txn
 from zabra.zab.packets import Packet
 from zabra.zab.syncplan import Entry, LogChangedError, choose_sync
@@ -64,12 +65,6 @@ def fresh(disk=None, **options):
 
 def zxids(entries):
     return [entry.zxid for entry in entries]
-
-
-def receive(database, source, base):
-    """A leader's snapshot comes in."""
-    left = database.receive_snapshot(base).feed(stream(source) + SIGNATURE)
-    assert left == b""
 
 
 # -- loading and applying
@@ -195,7 +190,9 @@ def test_truncate_is_the_tree_of_then(counter):
     take(database, story.entries[4:8])
     snapshot(database)
     take(database, story.entries[8:])
+    writer = database.writer
     database.truncate(z(1, counter))
+    assert writer.failed
     assert state(database) == story_state(story, z(1, counter))
     assert zxids(database.committed)[-1:] in ([z(1, counter)], [])
     assert state(loaded(disk)) == state(database)
@@ -366,6 +363,102 @@ def test_a_change_of_history_that_is_interrupted_is_either():
     assert True in outcomes
 
 
+def test_no_other_snapshot_of_the_same_zxid_is_left():
+    """One history was compressed, the other is not: both names tell of one zxid."""
+    disk, _, database = cut_disk()
+    content = disk.read(f"{FOLDER}/snapshot.100000004")
+    disk.put(f"{FOLDER}/snapshot.100000006.gz", gzip.compress(content))
+    other, source = other_history()
+    receive(database, source, z(1, 6))
+    database.save_snapshot(z(1, 6))
+    names = [name for name in disk.listdir(FOLDER) if name.startswith("snapshot")]
+    assert names == ["snapshot.0", "snapshot.100000004", "snapshot.100000006"]
+    assert state(loaded(disk)) == (z(1, 6), *story_state(other)[1:])
+
+
+def test_an_own_snapshot_of_the_base_is_of_the_other_history_too():
+    disk, _, database = cut_disk()
+    other, source = other_history()
+    receive(database, source, z(1, 4))
+    for entry in other.entries[4:]:
+        database.apply(entry)
+    database.save_snapshot(z(1, 4))
+    assert "snapshot.100000004" in disk.listdir(FOLDER)
+    disk.inodes[f"{FOLDER}/snapshot.300000004"].data[40] ^= 1
+    with pytest.raises(DataError, match="none of 1 snapshots"):
+        loaded(disk)
+
+
+def test_a_leader_that_goes_on_while_it_sends_makes_no_digest_wrong():
+    """What it applied meanwhile is in the snapshot, and comes again behind it."""
+    disk = MemoryDisk()
+    story = some_story()
+    leader, learner = fresh(), fresh(disk)
+    for entry in story.entries:
+        leader.apply(entry)
+    receive(learner, leader, z(1, 6))
+    for entry in story.entries[6:]:
+        learner.apply(entry)
+    assert learner.tree.digest_mismatches == 0
+    learner.save_snapshot(z(1, 6))
+    assert state(learner) == story_state(story)
+    # From here on it counts again.
+    more = story.many(2)
+    learner.apply(Entry(more[0].zxid, more[0].data[:-8] + bytes(8)))
+    learner.apply(more[1])
+    assert learner.tree.digest_mismatches == 1
+
+
+def test_a_folder_that_was_emptied_begins_anew():
+    disk, _, database = cut_disk()
+    _, source = other_history()
+    receive(database, source, z(1, 6))
+    database.save_snapshot(z(1, 6))
+    for name in disk.listdir(FOLDER):
+        if name != HISTORY_BASE:
+            disk.unlink(f"{FOLDER}/{name}")
+    database = loaded(disk)
+    assert database.last_processed == 0
+    assert HISTORY_BASE not in disk.listdir(FOLDER)
+    assert loaded(disk).last_processed == 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"1 2", b"1 2 3", b"5 4 snapshot.6", b"5 4 snapshot.5 x", b"5 4 ../snapshot.5"]
+)
+def test_a_history_base_that_says_nothing_stops_the_start(content):
+    disk, _, _ = cut_disk()
+    disk.put(f"{FOLDER}/{HISTORY_BASE}", content)
+    with pytest.raises(DataError, match="historyBase: expected a zxid"):
+        loaded(disk)
+
+
+def test_what_an_interrupted_dump_left_is_no_hindrance():
+    disk, _, database = cut_disk()
+    other, source = other_history()
+    receive(database, source, z(1, 6))
+    disk.fail("sync")
+    with pytest.raises(OSError, match="sync"):
+        database.save_snapshot(z(1, 6))
+    assert database.tree.dump is None
+    disk.on_call = lambda name, path: None
+    disk.put(f"{FOLDER}/tmp.snapshot.7", b"left by a crash")
+    database.save_snapshot(z(1, 6))
+    assert not [name for name in disk.listdir(FOLDER) if name.startswith("tmp.")]
+    assert state(loaded(disk)) == (z(1, 6), *story_state(other)[1:])
+
+
+def test_a_snapshot_beyond_the_limit_of_this_server_is_refused():
+    source = fresh()
+    for entry in Story().many(1):
+        source.apply(entry)
+    database = fresh(jute_max_buffer=8, jute_max_buffer_extra=2)
+    with pytest.raises(ProtocolError, match="more than the 10 of jute"):
+        receive(database, source, z(1, 1))
+    database.load()
+    assert database.last_processed == 0
+
+
 # -- for learners
 
 
@@ -379,6 +472,48 @@ def test_the_log_is_read_from_the_newest_file_that_begins_below():
     assert database.log_size(z(2, 1)) == 0
     assert database.log_size(0) == 128 << 10
     assert database.snapshot_size == database._disk.size(f"{FOLDER}/snapshot.100000008")
+
+
+def test_runs_are_what_reading_would_give():
+    disk, story, database = cut_disk()
+    for here in (database, loaded(disk)):
+        for peer in (0, z(1, 4), z(1, 5), z(1, 8), z(1, 9), z(2, 0), z(2, 1), z(2, 5), z(3, 0)):
+            read = [zxid for zxid in zxids(here.read_log(peer)) if zxid >= here.log_base]
+            runs = [zxid for first, last in here.log_runs(peer) for zxid in range(first, last + 1)]
+            assert runs == read, f"{peer:x}"
+    assert database.log_runs(0) == [(z(1, 1), z(1, 10)), (z(2, 1), z(2, 5))]
+    take(database, story.many(1))
+    assert database.log_runs(z(2, 0))[-1] == (z(2, 1), z(2, 6))
+    log(database, story.many(1))
+    assert database.log_runs(z(2, 0))[-1] == (z(2, 1), z(2, 6))
+
+
+def test_a_header_without_entries_is_no_beginning():
+    disk, story, database = cut_disk()
+    story.epoch(3)
+    disk.put(f"{FOLDER}/log.200000006", HEADER + bytes(500))
+    take(database, story.many(2))
+    assert zxids(database.read_log(z(3, 0))) == zxids(story.entries[8:])
+    assert database.log_runs(z(3, 0))[0] == (z(1, 9), z(1, 10))
+
+
+def test_the_log_is_read_while_a_write_is_on_its_way():
+    """Bytes behind what is written may be anything: pieces of entries, or entries whose first bytes are not there."""
+    disk, story, database = cut_disk()
+    path = database.writer.path
+    before = list(database.read_log(0))
+    inode = disk.inodes[path]
+    end = database.writer.file_bytes
+    for garbage in (b"\xff" * 200, bytes(4) + b"\x01" * 600, frame(story.many(1)[0].data)[:50]):
+        inode.data[end : end + len(garbage)] = garbage
+        assert list(database.read_log(0)) == before
+
+
+def test_a_damaged_entry_is_told_and_not_passed_over():
+    disk, _, database = cut_disk()
+    disk.inodes[f"{FOLDER}/log.100000005"].data[100] ^= 1
+    with pytest.raises(LogChangedError, match=r"log\.100000005: offset 16: an entry that does not verify"):
+        list(database.read_log(z(1, 5)))
 
 
 def test_what_is_logged_and_not_applied_is_not_read():
@@ -415,7 +550,7 @@ def test_nobody_is_sent_a_log_that_may_lack_entries():
     assert choose_sync(database, z(1, 8), size_factor=1000.0).op == Packet.DIFF
 
 
-def test_a_purge_keeps_what_a_load_needs_and_ends_where_a_change_begins():
+def test_a_purge_keeps_what_a_load_needs():
     disk, story, database = cut_disk()
     for _ in range(3):
         take(database, story.many(3))
@@ -426,3 +561,21 @@ def test_a_purge_keeps_what_a_load_needs_and_ends_where_a_change_begins():
     snapshots = ["snapshot.0", "snapshot.100000004", "snapshot.100000008"]
     assert [path.rpartition("/")[2] for path in removed] == [*logs, *snapshots]
     assert state(loaded(disk)) == story_state(story)
+
+
+def test_a_purge_ends_where_a_change_begins():
+    """It would take the only snapshot that a TRUNC can go back to, after the TRUNC has taken the others."""
+    disk, story, database = cut_disk()
+    for _ in range(3):
+        take(database, story.many(3))
+        snapshot(database)
+    removed = []
+
+    def on_removed(path):
+        removed.append(path)
+        if len(removed) == 1:
+            database.truncate(z(1, 9))
+
+    database.purge(3, on_removed)
+    assert len(removed) == 1
+    assert state(loaded(disk)) == story_state(story, z(1, 9))
