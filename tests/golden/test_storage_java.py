@@ -14,17 +14,23 @@ import pytest
 from storage_files import golden_files
 from storage_generate import Server
 
+from zabra.config.model import Settings
 from zabra.consts import Op
+from zabra.obs.metrics import Metrics
 from zabra.runtime.disk import RealDisk
+from zabra.runtime.real import real_runtime
+from zabra.storage.database import Database
 from zabra.storage.logreader import LogFolder
 from zabra.storage.logwriter import LogWriter
 from zabra.storage.recovery import Recovered, open_folders, recover, save_snapshot
 from zabra.storage.snapstore import SnapshotStore
+from zabra.storage.snapstream import SIGNATURE
 from zabra.tree.dump import Dump
 from zabra.tree.owner import OwnerRules
 from zabra.tree.tree import DataTree
 from zabra.wire.records_txn import SetDataTxn, TxnHeader
 from zabra.wire.txns import decode_txn, encode_txn
+from zabra.zab.syncplan import Entry
 
 pytestmark = pytest.mark.java
 DISK = RealDisk()
@@ -120,6 +126,59 @@ def test_apache_starts_after_we_cut_a_torn_end(tmp_path: Path) -> None:
     tree, found, _ = start(data)
     assert len(found.repairs) == 1
     assert apache_digest(data) == (tree.last_zxid, tree.digest)
+
+
+def member(data: Path, payloads: list[tuple[int, bytes]]) -> Database:
+    """A member of an ensemble that has logged these, with a snapshot of its own in the middle."""
+    folders = open_folders(DISK, str(data), str(data))
+    settings = Settings(data_dir=str(data), extended_types_enabled=True, prealloc_kb=64)
+    store = SnapshotStore(DISK, folders.snapshots)
+    database = Database(settings, DISK, folders, store, real_runtime().clock, Metrics())
+    database.load()
+    for number, (zxid, payload) in enumerate(payloads):
+        if number == len(payloads) // 2:
+            save_snapshot(store, Dump(database.tree, database.sessions))
+            database.writer.roll()
+        database.writer.append(payload)
+        database.apply(Entry(zxid, payload))
+    batch = database.writer.take()
+    if batch is not None:
+        database.writer.write(batch)
+    return database
+
+
+@pytest.mark.parametrize("part", [0.2, 0.7])
+def test_apache_starts_where_a_leader_had_us_cut(part: float, tmp_path: Path) -> None:
+    payloads = golden_payloads(tmp_path / "source")
+    database = member(tmp_path / "data", payloads)
+    database.truncate(payloads[int(len(payloads) * part)][0])
+    database.close()
+    assert apache_digest(tmp_path / "data") == (database.tree.last_zxid, database.tree.digest)
+
+
+@pytest.mark.parametrize("part", [0.2, 0.7])
+def test_apache_starts_on_the_history_that_a_leader_gave_us(part: float, tmp_path: Path) -> None:
+    payloads = golden_payloads(tmp_path / "source")
+    count = int(len(payloads) * part)
+    leader = member(tmp_path / "leader", payloads[:count])
+    database = member(tmp_path / "data", payloads)
+    base = leader.last_processed
+    loader = database.receive_snapshot(base)
+    dump = Dump(leader.tree, leader.sessions)
+    while chunk := dump.next_chunk(3):
+        assert loader.feed(chunk) is None
+    assert loader.feed(SIGNATURE) == b""
+    database.save_snapshot(base)
+    # The log goes on behind it.
+    for zxid, payload in payloads[count : count + 3]:
+        database.writer.append(payload)
+        database.apply(Entry(zxid, payload))
+    batch = database.writer.take()
+    assert batch is not None
+    database.writer.write(batch)
+    database.close()
+    leader.close()
+    assert apache_digest(tmp_path / "data") == (database.tree.last_zxid, database.tree.digest)
 
 
 def test_both_take_turns_on_one_folder(tmp_path: Path) -> None:

@@ -271,7 +271,6 @@ class Database:
         limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
         loader = SnapStreamLoader(self.tree, self.sessions, limit)
         self.tree.last_zxid = zxid
-        self._begin_log(zxid)
         self._ahead = True
         return loader
 

@@ -83,6 +83,10 @@ class Story:
     def set(self, path: bytes, data: bytes) -> Entry:
         return self.add(Op.SET_DATA, SetDataTxn(path, data, 1 + self.version(path)))
 
+    def paths(self) -> list[bytes]:
+        """All but those of a fresh tree."""
+        return [path for path in self.tree.nodes if path != b"/" and not path.startswith(b"/zookeeper")]
+
     def version(self, path: bytes) -> int:
         return int.from_bytes(self.tree.nodes[path].stat[32:36], "big")
 
