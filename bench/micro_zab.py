@@ -41,6 +41,9 @@ class NoHistory:
     def log_size(self, _: int) -> int:
         return 0
 
+    def log_runs(self, _: int) -> Sequence[tuple[int, int]]:
+        return ()
+
     def read_log(self, _: int) -> Iterator[Entry]:
         return iter(())
 

@@ -213,7 +213,7 @@ class LearnerRig:
             if request.type == 9:
                 self.answers.append(lambda: self.pipeline.synced())
             else:
-                pipeline.forwarded(self, request)
+                pipeline.forwarded(self, iter([request]))
 
     def answered(self, session_id: int, valid: bool) -> None:
         self.pipeline.revalidated(session_id, valid)

@@ -9,7 +9,7 @@ Source: ``LeaderZooKeeperServer.submitLearnerRequest``, ``PrepRequestProcessor``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import Final, cast
 
@@ -153,17 +153,34 @@ class LocalPipeline:
 
     # -- learners
 
-    def forwarded(self, learner: object, request: ForwardedRequest) -> None:
-        """Validate and propose the write of a learner's client. ``learner`` is any key, the same for all of one.
+    def forwarded(self, learner: object, requests: Iterator[ForwardedRequest]) -> bool:
+        """Validate and propose writes of a learner's clients. ``learner`` is any key, the same for all of one.
 
-        Whatever is wrong with it becomes an error transaction: a session that is gone or has moved, a record that does
-        not parse (MARSHALLING_ERROR), a type that no client may ask for (UNIMPLEMENTED).
+        Whatever is wrong with one becomes an error transaction: a session that is gone or has moved, a record that does
+        not parse (MARSHALLING_ERROR), a type that no client may ask for (UNIMPLEMENTED). A sync is the caller's: True,
+        when one was met; the ``requests`` behind it are left.
         """
         self.stamp()
-        session_id, xid, op, record, identities = request
         remote = self._remotes.get(learner) or self._remote(learner)
-        remote.identities = identities or ()
-        session = self.sessions.sessions.get(session_id)
+        sessions = self.sessions.sessions
+        set_data = self.set_data
+        unpack_int = _unpack_int
+        for request in requests:
+            session_id, xid, op, record, identities = request
+            if op == 9:
+                return True
+            remote.identities = identities or ()
+            session = sessions.get(session_id)
+            if op == 5 and session is not None and session.owner is remote and not session.closing:
+                end = len(record)
+                stop = 4 + unpack_int(record)[0] if end > 4 else 0
+                if 4 < stop < end and not session.local and set_data(remote, session, xid, record, 4, stop, end):
+                    continue
+            self._forwarded_one(remote, session, request)
+        return False
+
+    def _forwarded_one(self, remote: _Remote, session: Session | None, request: ForwardedRequest) -> None:
+        session_id, xid, op, record, _ = request
         if op not in CLIENT_WRITES:
             self._unusual(remote, session, request)
             return

@@ -25,7 +25,7 @@ from zabra.pipeline.commit import Commit as CommitStage
 from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.prep_reconfig import Reconfiguration
-from zabra.pipeline.request import Proposal
+from zabra.pipeline.request import Proposal, Write
 from zabra.quorum.channel import Channel, ChannelOwner
 from zabra.quorum.context import DISK_ERRORS, Context, Moves, Outcome
 from zabra.quorum.membership import Membership
@@ -51,7 +51,7 @@ from zabra.zab.effects import (
 )
 from zabra.zab.leader import Leader, LeaderOptions, Phase
 from zabra.zab.packets import PACKET_NAMES, ForwardedRequest, Packet, PacketStream, encode
-from zabra.zab.syncplan import Entry, SyncPlan
+from zabra.zab.syncplan import Entry, SyncPlan, number_entries
 from zabra.zab.types import Elected
 
 _log = logging.getLogger(__name__)
@@ -136,8 +136,8 @@ class Leading:
         self._performing = False
         #: Memory is what the core thinks it is.
         self._sound = True
-        #: Proposals of this turn; all that are not committed yet; when those of a turn came: (last zxid, seconds).
-        self._fresh: list[Entry] = []
+        #: Payloads of this turn; all writes not committed yet; when those of a turn came: (last zxid, seconds).
+        self._fresh: list[bytes] = []
         self._writes: deque[Proposal] = deque()
         self._turns: deque[tuple[int, float]] = deque()
         self._turn_began = 0.0
@@ -411,27 +411,21 @@ class Leading:
 
     def propose(self, payload: bytes, write: Proposal) -> None:
         """Take a validated write into the proposals of this turn."""
-        writes = self._writes
-        if isinstance(write, tuple):
-            zxid = write[3]
-        else:
-            zxid = write.zxid
-            if write.op == Op.RECONFIG and not write.err:
-                self._propose_change(Entry(zxid, payload), write)
-                return
-        writes.append(write)
+        if not isinstance(write, tuple) and write.op == Op.RECONFIG and not write.err:
+            self._propose_change(Entry(write.zxid, payload), write)
+            return
+        self._writes.append(write)
         fresh = self._fresh
         if not fresh:
             self._turn_began = self._context.runtime.clock.monotonic()
             self._loop.call_soon(self._flush)
-        fresh.append(Entry(zxid, payload))
+        fresh.append(payload)
 
-    def _propose_change(self, entry: Entry, write: Proposal) -> None:
+    def _propose_change(self, entry: Entry, write: Write) -> None:
         """A new membership: what was validated before it needs the old quorum only."""
         self._flush()
         self._writes.append(write)
         self._turns.append((entry.zxid, self._context.runtime.clock.monotonic()))
-        assert not isinstance(write, tuple)
         assert write.config is not None
         size = len(entry.data)
         self._stats.record_proposal_sizes(size, size, size)
@@ -442,10 +436,13 @@ class Leading:
         fresh = self._fresh
         if fresh and not self._ended.done():
             self._fresh = []
-            self._turns.append((fresh[-1].zxid, self._turn_began))
-            sizes = [len(entry.data) for entry in fresh]
+            entries = number_entries(self.core.broadcast.last_proposed + 1, fresh)
+            write = self._writes[-1]
+            assert entries[-1].zxid == (write[3] if isinstance(write, tuple) else write.zxid), "one zxid each, in order"
+            self._turns.append((entries[-1].zxid, self._turn_began))
+            sizes = list(map(len, fresh))
             self._stats.record_proposal_sizes(min(sizes), max(sizes), sizes[-1])
-            self._perform(self.core.propose(fresh))
+            self._perform(self.core.propose(entries))
 
     def _logged(self, zxid: int) -> None:
         # At the end of the term nothing is committed any more: what is not applied is what is outstanding.
@@ -461,9 +458,7 @@ class Leading:
         while turns and turns[0][0] <= last:
             turns.popleft()
         context = self._context
-        keep = context.db.committed_entry
-        for entry in entries:
-            keep(entry)
+        context.db.committed_entries(entries)
         context.host.commit_turn(batch, began)
 
     # -- learners
@@ -473,13 +468,11 @@ class Leading:
         pipeline = self.pipeline
         if channel is None or pipeline is None:
             return
-        for request in requests:
-            if request.type == Op.SYNC:
-                # It stands behind all that was validated before it.
-                self._flush()
-                self._perform(self.core.sync(conn))
-            else:
-                pipeline.forwarded(channel, request)
+        left = iter(requests)
+        while pipeline.forwarded(channel, left):
+            # The sync stands behind all that was validated before it.
+            self._flush()
+            self._perform(self.core.sync(conn))
 
     def _revalidate(self, conn: int, session: int, timeout_ms: int) -> None:
         channel = self._channels.get(conn)

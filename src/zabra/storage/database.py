@@ -396,7 +396,11 @@ class Database:
             version, digest = _digest_at(payload, end)
             if digest != tree.digest or version != DIGEST_VERSION:
                 self._compare(zxid, version, digest)
-        self.committed_entry(entry)
+        # As committed_entries, without the call.
+        if zxid != self._run_next:
+            self._begin_run(zxid)
+        self._run_next = zxid + 1
+        self._committed.append(entry)
         return other
 
     def _apply_other(self, payload: bytes) -> tuple[TxnHeader, Applied]:
@@ -445,13 +449,14 @@ class Database:
 
     # -- what a leader has for its learners: zabra.zab.syncplan.History
 
-    def committed_entry(self, entry: Entry) -> None:
-        """[hot] Keep an entry that was logged, and applied by other means than :meth:`apply`."""
-        zxid = entry[0]
-        if zxid != self._run_next:
-            self._begin_run(zxid)
-        self._run_next = zxid + 1
-        self._committed.append(entry)
+    def committed_entries(self, entries: Sequence[Entry]) -> None:
+        """[hot] Keep successive entries that were logged, and applied by other means than :meth:`apply`."""
+        first, last = entries[0].zxid, entries[-1].zxid
+        assert last - first == len(entries) - 1, f"not successive from 0x{first:x} to 0x{last:x}"
+        if first != self._run_next:
+            self._begin_run(first)
+        self._run_next = last + 1
+        self._committed.extend(entries)
 
     @property
     def last_processed(self) -> int:

@@ -234,7 +234,7 @@ def test_close_session_answers_and_closes(leader: LeaderRig, learner: LearnerRig
     client.request(Op.CREATE, create_body("/never"))
     (request,) = learner.requests()
     assert request == (client.session_id, xid, Op.CLOSE_SESSION, b"", (("ip", "127.0.0.1"),))
-    leader.pipeline.forwarded(learner, request)
+    leader.pipeline.forwarded(learner, iter([request]))
     assert client.take() == []
     learner.work()
     (reply,) = client.replies()
@@ -279,7 +279,7 @@ def test_a_close_from_elsewhere_cuts_the_connection_here(leader: LeaderRig, lear
     """Another server's client closes the session that has moved here: Apache asks not who owns it."""
     client = learner.client()
     other = LearnerRig(leader, server_id=3)
-    leader.pipeline.forwarded(other, ForwardedRequest(client.session_id, 9, Op.CLOSE_SESSION, b"", None))
+    leader.pipeline.forwarded(other, iter([ForwardedRequest(client.session_id, 9, Op.CLOSE_SESSION, b"", None)]))
     learner.work()
     assert client.take() == []
     assert client.transport.closed

@@ -30,7 +30,7 @@ def ask(
     identities: tuple[Identity, ...] | None = (("ip", "10.0.0.1"),),
 ) -> tuple[TxnHeader, TxnBody | None]:
     """Forward a request: its transaction, which is committed."""
-    leader.pipeline.forwarded(learner, ForwardedRequest(session_id, cxid, op, record, identities))
+    leader.pipeline.forwarded(learner, iter([ForwardedRequest(session_id, cxid, op, record, identities)]))
     ((payload, _),) = leader.outbox.proposed
     leader.commit()
     header, body, _ = decode_txn(payload)
@@ -60,8 +60,8 @@ def test_a_session_begins_and_ends(leader: LeaderRig) -> None:
 
 def test_a_session_is_tracked_before_it_is_committed(leader: LeaderRig) -> None:
     """Its client's next requests come before that; a snapshot must not have it yet."""
-    leader.pipeline.forwarded(LEARNER, ForwardedRequest(SESSION, 0, Op.CREATE_SESSION, pack(">i", 10000), None))
-    leader.pipeline.forwarded(LEARNER, ForwardedRequest(SESSION, 1, Op.CREATE, create_body("/a"), ()))
+    leader.pipeline.forwarded(LEARNER, iter([ForwardedRequest(SESSION, 0, Op.CREATE_SESSION, pack(">i", 10000), None)]))
+    leader.pipeline.forwarded(LEARNER, iter([ForwardedRequest(SESSION, 1, Op.CREATE, create_body("/a"), ())]))
     assert leader.sessions.logged() == {}
     types = [decode_txn(payload)[0].type for payload, _ in leader.outbox.proposed]
     assert types == [Op.CREATE_SESSION, Op.CREATE]
@@ -213,7 +213,7 @@ def test_a_close_is_answered_also_for_a_session_that_is_gone(leader: LeaderRig) 
 def test_a_close_is_answered_also_once_more(leader: LeaderRig) -> None:
     begin(leader)
     for cxid in (1, 2):
-        leader.pipeline.forwarded(LEARNER, ForwardedRequest(SESSION, cxid, Op.CLOSE_SESSION, b"", None))
+        leader.pipeline.forwarded(LEARNER, iter([ForwardedRequest(SESSION, cxid, Op.CLOSE_SESSION, b"", None)]))
     assert [decode_txn(payload)[0].cxid for payload, _ in leader.outbox.proposed] == [1, 2]
     leader.commit()
     assert leader.sessions.logged() == {}
@@ -272,9 +272,9 @@ def test_replies_to_learners_are_not_counted_as_sent(leader: LeaderRig) -> None:
     client = leader.client()
     begin(leader)
     before = leader.stats.packets_sent
-    leader.pipeline.forwarded(LEARNER, ForwardedRequest(SESSION, 1, Op.CREATE, create_body("/a"), ()))
+    leader.pipeline.forwarded(LEARNER, iter([ForwardedRequest(SESSION, 1, Op.CREATE, create_body("/a"), ())]))
     client.request(Op.CREATE, create_body("/b"))
-    leader.pipeline.forwarded(LEARNER, ForwardedRequest(SESSION, 2, Op.CLOSE_SESSION, b"", ()))
+    leader.pipeline.forwarded(LEARNER, iter([ForwardedRequest(SESSION, 2, Op.CLOSE_SESSION, b"", ())]))
     leader.commit()
     assert leader.stats.packets_sent == before + 1
     assert [reply.err for reply in client.replies()] == [0]
@@ -283,7 +283,7 @@ def test_replies_to_learners_are_not_counted_as_sent(leader: LeaderRig) -> None:
 def test_a_learner_that_is_gone(leader: LeaderRig) -> None:
     """Its sessions are nobody else's until they come back; what it had asked for commits."""
     begin(leader)
-    leader.pipeline.forwarded(LEARNER, ForwardedRequest(SESSION, 1, Op.CREATE, create_body("/a"), ()))
+    leader.pipeline.forwarded(LEARNER, iter([ForwardedRequest(SESSION, 1, Op.CREATE, create_body("/a"), ())]))
     leader.pipeline.learner_gone(LEARNER)
     leader.commit()
     assert b"/a" in leader.tree.nodes
@@ -297,3 +297,27 @@ def test_the_time_is_that_of_the_request(leader: LeaderRig) -> None:
     begin(leader)
     leader.clock.wall += 1000
     assert ask(leader, Op.CREATE, create_body("/a"))[0].time_ms == leader.clock.wall
+
+
+def test_many_requests_are_proposed_in_order_up_to_a_sync(leader: LeaderRig) -> None:
+    begin(leader)
+    ask(leader, Op.CREATE, create_body("/a"))
+    set_a = set_body("/a", b"x")
+    asked = [(6, Op.SET_DATA, set_a), (7, Op.CREATE, create_body("/b")), (8, Op.SYNC, b""), (9, Op.SET_DATA, set_a)]
+    left = iter([ForwardedRequest(SESSION, cxid, op, record, ()) for cxid, op, record in asked])
+    assert leader.pipeline.forwarded(LEARNER, left)
+    assert [decode_txn(payload)[0].cxid for payload, _ in leader.outbox.proposed] == [6, 7]
+    assert not leader.pipeline.forwarded(LEARNER, left)
+    headers = [decode_txn(payload)[0] for payload, _ in leader.outbox.proposed]
+    assert [(header.cxid, header.type) for header in headers] == [(6, 5), (7, 1), (9, 5)]
+
+
+@pytest.mark.parametrize("record", [b"", b"\0\0\0\0", b"\0\0\0\2/", b"\xff\xff\xff\xff", b"\0\0\0\2/a\0\0\0\1x"])
+def test_half_a_set_data_among_others_is_refused_alone(leader: LeaderRig, record: bytes) -> None:
+    begin(leader)
+    ask(leader, Op.CREATE, create_body("/a"))
+    records = [set_body("/a", b"x"), record, set_body("/a", b"y")]
+    assert not leader.pipeline.forwarded(
+        LEARNER, iter([ForwardedRequest(SESSION, 6, Op.SET_DATA, each, ()) for each in records])
+    )
+    assert [decode_txn(payload)[0].type for payload, _ in leader.outbox.proposed] == [Op.SET_DATA, -1, Op.SET_DATA]

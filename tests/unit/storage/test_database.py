@@ -187,7 +187,7 @@ def test_the_window_has_the_newest_entries_of_a_load_and_those_applied_since():
     more = story.many(2)
     take(database, more[:1])
     log(database, more[1:])
-    database.committed_entry(more[1])
+    database.committed_entries(more[1:2])
     assert list(database.committed) == story.entries[-4:]
 
 

@@ -4,7 +4,7 @@ import pytest
 from zab_kit import MemoryHistory, entry, packets_in, z
 
 from zabra.zab.packets import Packet
-from zabra.zab.syncplan import LogChangedError, SyncPlan, choose_sync
+from zabra.zab.syncplan import Entry, LogChangedError, SyncPlan, choose_sync, number_entries
 
 DIFF, TRUNC, SNAP = Packet.DIFF, Packet.TRUNC, Packet.SNAP
 #: Two epochs: 1_1..1_4, 2_1..2_3.
@@ -152,3 +152,8 @@ def test_entries_that_are_read_late_are_still_only_those_of_the_plan():
     history.files[2].append(entry(2, 4))
     history.committed.append(entry(2, 4))
     assert zxids(chosen, history)[-1] == z(2, 3)
+
+
+def test_payloads_are_numbered_without_a_gap():
+    assert number_entries(z(5, 7), [b"a", b"b"]) == [Entry(z(5, 7), b"a"), Entry(z(5, 8), b"b")]
+    assert type(number_entries(z(5, 7), [b"a"])[0]) is Entry
