@@ -240,9 +240,16 @@ def test_garbage_from_many_at_once(ensemble: Ensemble) -> None:
         assert member.resident_kb() - before < 32 << 10
 
 
+def led_by(ensemble: Ensemble, sid: int) -> None:
+    """Have this server lead, in an epoch with transactions: before its first one only the leader shows it."""
+    ensemble.fill(ensemble.leader().sid, 10)
+    ensemble.lead(sid)
+    ensemble.fill(sid, 10)
+
+
 def test_two_servers_with_one_id(ensemble: Ensemble, tmp_path: Path) -> None:
     """They take turns at following; the leader and the other one go on, and with one of them gone all is as it was."""
-    ensemble.lead(2)
+    led_by(ensemble, 2)
     twin = Member(3, tmp_path, Spec(ZABRA, config=CONFIG))
     twin.lines = [*(ensemble[sid].line() for sid in (1, 2)), twin.line()]
     with ensemble.client(1) as client, ensemble.client(2) as other:
@@ -259,7 +266,7 @@ def test_two_servers_with_one_id(ensemble: Ensemble, tmp_path: Path) -> None:
 
 def test_a_server_that_accepted_an_epoch_that_never_was(ensemble: Ensemble) -> None:
     """It promised to follow nobody of an older one: it stays out until the next election, which goes beyond."""
-    ensemble.lead(2)
+    led_by(ensemble, 2)
     odd = ensemble[1]
     assert odd.stop() == 0
     (odd.data / "version-2" / "acceptedEpoch").write_text("1000")
@@ -278,9 +285,8 @@ def test_a_server_that_accepted_an_epoch_that_never_was(ensemble: Ensemble) -> N
 
 def test_a_follower_with_more_history_than_its_leader(ensemble: Ensemble) -> None:
     """What nobody else has is cut off."""
-    ensemble.lead(2)
+    led_by(ensemble, 2)
     odd = ensemble[1]
-    ensemble.fill(2, 10)
     with unharmed(ensemble, but=1):
         last = ensemble.quiet()
         assert odd.stop() == 0
