@@ -172,7 +172,6 @@ class Server:
             self.store,
             self.runtime.clock,
             self.stats.metrics,
-            commit_log_count=settings.commit_log_count,
         )
 
     async def _bind_listener(self) -> None:

@@ -31,6 +31,7 @@ from zabra.quorum.context import DISK_ERRORS, Context, Moves, Outcome
 from zabra.quorum.membership import Membership
 from zabra.quorum.rolelog import RoleLog
 from zabra.sessions.tracker import SessionTracker
+from zabra.storage.snapstream import SIGNATURE
 from zabra.tree.dump import Dump
 from zabra.zab.discovery import Summary
 from zabra.zab.effects import (
@@ -56,8 +57,6 @@ from zabra.zab.types import Elected
 
 _log = logging.getLogger(__name__)
 
-#: Ends a snapshot on the wire (``LearnerHandler``).
-SNAPSHOT_END: Final = b"\x00\x00\x00\x0aBenWasHere"
 #: Nodes of a snapshot encoded at once.
 _NODES: Final = 500
 
@@ -344,7 +343,7 @@ class Leading:
             yield encode(Packet.SNAP, dump.zxid)
             while piece := dump.next_chunk(_NODES):
                 yield piece
-            yield SNAPSHOT_END
+            yield SIGNATURE
         finally:
             dump.close()
 

@@ -56,8 +56,6 @@ from zabra.zxid import counter_of
 _log = logging.getLogger(__name__)
 
 HISTORY_BASE: Final = "historyBase"
-#: Default of commitLogCount.
-COMMIT_LOG_COUNT: Final = 500
 #: Version and digest behind a transaction.
 _digest_at = Struct(">iQ").unpack_from
 
@@ -74,7 +72,7 @@ class _Base(NamedTuple):
 class Database:
     """One server's data. Blocking methods say so; they run beside the loop, or before anything does."""
 
-    #: Made by :meth:`load`, and anew by :meth:`truncate`, :meth:`save_snapshot` and :meth:`fast_forward`.
+    #: Made by :meth:`load`, and anew by :meth:`truncate` and :meth:`save_snapshot`.
     writer: LogWriter
 
     def __init__(
@@ -85,10 +83,7 @@ class Database:
         store: SnapshotStore,
         clock: Clock,
         metrics: Metrics,
-        *,
-        commit_log_count: int = COMMIT_LOG_COUNT,
     ) -> None:
-        """``commit_log_count``: how many of the newest entries are kept in memory for learners."""
         self._settings = settings
         self._disk = disk
         self._folders = folders
@@ -102,7 +97,7 @@ class Database:
         self._lock = new_lock()
         #: Snapshots before this are of another history.
         self._base = 0
-        self._committed: deque[Entry] = deque(maxlen=commit_log_count)
+        self._committed: deque[Entry] = deque(maxlen=settings.commit_log_count)
         #: What the log has from its base on, as (first, last) of runs without a gap, but for the last run; where that
         #: began, and what would be next in it.
         self._runs: list[tuple[int, int]] = []
@@ -423,29 +418,6 @@ class Database:
         self._metrics.digest_mismatches_count.add()
         if self.tree.digest_mismatches == 1:
             _log.error("the tree differs from the digest of the leader from zxid 0x%x on", zxid)
-
-    def fast_forward(self) -> int:
-        """Blocking: at the end of a role memory takes over what only the log has; how many entries that were.
-
-        A leader's proposals are in its log and not in its tree, and will count as its history in the next election: a
-        tree without them would be brought up to date past them (ZOOKEEPER-2845). What was appended is written first. No
-        write may be on its way. Raises ``OSError`` or :class:`DataError`: the server must stop.
-        """
-        batch = self.writer.take()
-        if batch is not None:
-            self.writer.write(batch)
-        self.close()
-        before = self.tree.last_zxid
-        count = 0
-        scan = self._logs.scan(before + 1)
-        for zxid, payload in scan:
-            if zxid > before:
-                self.apply(Entry(zxid, payload))
-                count += 1
-        if scan.torn is not None:
-            raise DataError(f"{scan.path}: offset {scan.torn.offset}: an entry that is not whole")
-        self._open_writer()
-        return count
 
     # -- what a leader has for its learners: zabra.zab.syncplan.History
 

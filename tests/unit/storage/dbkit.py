@@ -129,10 +129,10 @@ def story_state(story: Story, upto: int | None = None) -> tuple[object, ...]:
 
 
 def new_database(disk: Disk, window: int = 500, data_dir: str = "/data", **settings: object) -> Database:
-    options = Settings(data_dir=data_dir, prealloc_kb=64, **settings)  # type: ignore[arg-type]
+    options = Settings(data_dir=data_dir, prealloc_kb=64, commit_log_count=window, **settings)  # type: ignore[arg-type]
     folders = open_folders(disk, options.data_dir, options.data_log_dir)
     store = SnapshotStore(disk, folders.snapshots)
-    return Database(options, disk, folders, store, FakeClock(), Metrics(), commit_log_count=window)
+    return Database(options, disk, folders, store, FakeClock(), Metrics())
 
 
 def log(database: Database, entries: list[Entry]) -> None:

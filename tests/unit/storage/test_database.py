@@ -157,24 +157,6 @@ def test_a_digest_that_differs_is_counted_and_told_once(caplog):
     ]
 
 
-def test_fast_forward_takes_over_what_only_the_log_has():
-    disk = MemoryDisk()
-    story = some_story()
-    database = fresh(disk)
-    take(database, story.entries[:8])
-    log(database, story.entries[8:12])
-    for entry in story.entries[12:]:
-        database.writer.append(entry.data)
-    writer = database.writer
-    assert database.fast_forward() == 7
-    assert writer.failed
-    assert database.writer.last_zxid == z(2, 5)
-    assert state(database) == story_state(story)
-    assert list(database.committed) == story.entries
-    take(database, story.many(2))
-    assert state(loaded(disk)) == story_state(story)
-
-
 # -- the committed window
 
 

@@ -25,7 +25,8 @@ class Killed(BaseException):
 class Machine:
     """A disk, and databases of one process after the other on it."""
 
-    def __init__(self, seed=0):
+    def __init__(self, seed=0, logs="/data"):
+        self.logs = logs
         self.disk = MachineDisk(new_loop(Trace()), random.Random(seed))
         self.calls = []
         self.start()
@@ -35,7 +36,7 @@ class Machine:
         self.disk.plan = lambda name, path, size: None
         self.disk.locks.clear()
         process = Process("server")
-        self.database = new_database(ProcessDisk(self.disk, process))
+        self.database = new_database(ProcessDisk(self.disk, process), data_log_dir=self.logs)
         return self.database
 
     def load(self):
@@ -56,9 +57,9 @@ class Machine:
         self.disk.plan = plan
 
 
-def cut_machine(seed=0):
+def cut_machine(seed=0, logs="/data"):
     """Three snapshots and three log files, of two epochs."""
-    machine = Machine(seed)
+    machine = Machine(seed, logs)
     story = some_story()
     machine.database.load()
     take(machine.database, story.entries[:4])
@@ -73,9 +74,10 @@ class Truncating:
     """Cut back into the first log file."""
 
     zxid = z(1, 3)
+    logs = "/data"
 
     def __init__(self, seed=0):
-        self.machine, self.story = cut_machine(seed)
+        self.machine, self.story = cut_machine(seed, self.logs)
 
     def run(self):
         self.machine.database.truncate(self.zxid)
@@ -95,8 +97,10 @@ class Truncating:
 class Replacing:
     """Take over another history, which is newer than ours."""
 
+    logs = "/data"
+
     def __init__(self, seed=0):
-        self.machine, self.story = cut_machine(seed)
+        self.machine, self.story = cut_machine(seed, self.logs)
         self.other = Story()
         for entry in self.story.entries[:6]:
             self.other.replay(entry)
@@ -147,7 +151,19 @@ class ReplacingByLess(Replacing):
         return 2
 
 
-CHANGES = (Truncating, Replacing, ReplacingByLess)
+class TruncatingApart(Truncating):
+    """The log has a folder of its own."""
+
+    logs = "/logs"
+
+
+class ReplacingApart(ReplacingByLess):
+    """The log has a folder of its own."""
+
+    logs = "/logs"
+
+
+CHANGES = (Truncating, TruncatingApart, Replacing, ReplacingByLess, ReplacingApart)
 
 
 @pytest.fixture(autouse=True)
