@@ -71,11 +71,12 @@ def test_the_sample_stays_bounded_and_uniform(batch):
     assert abs(summary.percentile(0.95) - 950) < 25
 
 
-def test_late_points_enter_the_sample_in_their_share():
+@pytest.mark.parametrize("batch", [1, 15, 10 * RESERVOIR_SIZE])
+def test_late_points_enter_the_sample_in_their_share(batch):
     summary = PercentileSummary("x")
     summary.add_many(0, 10 * RESERVOIR_SIZE)
-    for _ in range(10 * RESERVOIR_SIZE):
-        summary.add(1)
+    for _ in range(10 * RESERVOIR_SIZE // batch):
+        summary.add_many(1, batch)
     share = sum(summary._samples) / RESERVOIR_SIZE
     assert 0.45 < share < 0.55
 
