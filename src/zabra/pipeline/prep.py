@@ -19,13 +19,14 @@ from zabra import paths
 from zabra.auth.rights import Rights
 from zabra.consts import Op, Perm
 from zabra.errors import Code, RequestError
+from zabra.pipeline import prep_frequent
 from zabra.pipeline.pending import Pending
-from zabra.pipeline.prep_create import AclCache, fast_create, plan_create
+from zabra.pipeline.prep_create import AclCache, plan_create
 from zabra.pipeline.prep_multi import plan_multi
 from zabra.pipeline.prep_reconfig import Reconfiguration, plan_reconfig
 from zabra.pipeline.request import Change, Proposal, Requester, Write
 from zabra.sessions.tracker import Session
-from zabra.tree.node import DIGEST_VERSION, OPEN_ACL, Node, after_child_change, after_set_acl, after_set_data, wrap32
+from zabra.tree.node import DIGEST_VERSION, Node, after_child_change, after_set_acl, after_set_data, wrap32
 from zabra.tree.owner import OwnerKind
 from zabra.tree.tree import DataTree
 from zabra.wire.primitives import Reader
@@ -49,7 +50,6 @@ _pack_header = HEADER.pack
 _pack_digest = DIGEST.pack
 _pack_int = Struct(">i").pack
 _unpack_int = Struct(">i").unpack_from
-_pack_version_digest = Struct(">iiQ").pack
 
 #: The decoder of each write that may stand alone.
 DECODERS: Final[dict[int, Callable[[Reader], object]]] = {
@@ -102,55 +102,10 @@ class Prep:
         self._limit = limit
         self.acl_cache = AclCache()
 
-    # -- the frequent ones, by hand
-
-    def set_data(
-        self, conn: Requester, session: Session, xid: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
-        """Prepare a setData that meets no obstacle; False, and nothing done, for any other.
-
-        ``chunk[start:stop]`` is its path, which has bytes, and its frame ends at ``end``. Nothing goes through the
-        records: the transaction's body is the request's own bytes with the new version behind them.
-        """
-        if end - stop < 8:
-            return False
-        size = _unpack_int(chunk, stop)[0]
-        tail = stop + 4 + size
-        if size < 0 or tail + 4 != end:
-            return False
-        path = chunk[start:stop]
-        pending = self.pending
-        changes = pending.changes
-        change = changes.get(path)
-        node = pending.nodes.get(path) if change is None else change[1]
-        if node is None or self.enforce_quota:
-            return False
-        if node.acl is not OPEN_ACL and not self.access.permits(node.acl, Perm.WRITE, conn.identities, path):
-            return False
-        expected = _unpack_int(chunk, tail)[0]
-        version = _unpack_int(node.stat, 32)[0]
-        if expected not in (-1, version):
-            return False
-        version = version + 1 if version != 0x7FFFFFFF else -0x80000000
-        zxid = self.zxid = self.zxid + 1
-        now_ms = self.now_ms
-        new = after_set_data(node, path, chunk[stop + 4 : tail], version, zxid, now_ms)
-        # As Pending.put, without the call; no multi is being validated here.
-        changes[path] = (zxid, new)
-        digest = pending.digest = pending.digest + new.digest - node.digest & 0xFFFFFFFFFFFFFFFF
-        self.propose(
-            _pack_header(session.id, xid, zxid, now_ms, 5)
-            + chunk[start - 4 : tail]
-            + (_pack_version_digest(version, DIGEST_VERSION, digest) if self.digest_enabled else _pack_int(version)),
-            (5, conn, xid, zxid, path, new, b"", None),
-        )
-        return True
-
-    def create(
-        self, conn: Requester, session: Session, xid: int, op: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
-        """The same for a create or create2 in a mode without a ttl, with an ACL list that came before."""
-        return fast_create(self, conn, session, xid, op, chunk, start, stop, end)
+    #: The frequent ones, by hand: ``set_data(conn, session, xid, chunk, start, stop, end)``, and ``create`` with the
+    #: opcode behind the xid. False, and nothing done, when the request has to go through :meth:`single`.
+    set_data = prep_frequent.set_data
+    create = prep_frequent.create
 
     # -- the common frame of every other write
 

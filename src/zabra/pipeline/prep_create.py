@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from zabra import paths
 from zabra.consts import CONTAINER_OWNER, TTL_MS_MAX, Mode, Op, Perm
 from zabra.errors import Code, RequestError
-from zabra.pipeline.request import Change, Requester, Write
+from zabra.pipeline.request import Change, Write
 from zabra.sessions.tracker import Session
 from zabra.tree.node import OPEN_ACL, Node, after_child_change, new_node, wrap32
 from zabra.tree.owner import OwnerKind, ttl_owner
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 _EPHEMERAL: Final = frozenset({Mode.EPHEMERAL, Mode.EPHEMERAL_SEQUENTIAL})
 _SEQUENTIAL: Final = frozenset({Mode.PERSISTENT_SEQUENTIAL, Mode.EPHEMERAL_SEQUENTIAL, Mode.TTL_SEQUENTIAL})
 _TTL: Final = frozenset({Mode.TTL, Mode.TTL_SEQUENTIAL})
-_PLAIN: Final = frozenset({Mode.PERSISTENT, Mode.EPHEMERAL, Mode.PERSISTENT_SEQUENTIAL, Mode.EPHEMERAL_SEQUENTIAL})
 _unpack_int = Struct(">i").unpack_from
-_pack_tail = Struct(">?i").pack
 
 #: Raw ACL bytes as clients send them -> (list, its canonical bytes), for lists that do not depend on who asks.
 _ACL_CACHE_SIZE: Final = 1024
@@ -66,41 +64,6 @@ class AclCache:
         if len(self.known) >= _ACL_CACHE_SIZE:
             del self.known[next(iter(self.known))]
         self.known[raw] = (OPEN_ACL if canonical == OPEN_ACL else canonical, encode_acl(canonical))
-
-
-def fast_create(
-    prep: Prep, conn: Requester, session: Session, xid: int, op: int, chunk: bytes, start: int, stop: int, end: int
-) -> bool:
-    """Prepare a create or create2 whose ACL list is known; False, and nothing done, when it is not that simple.
-
-    ``chunk[start:stop]`` is its path, its frame ends at ``end``. The transaction's body reuses the request's bytes.
-    """
-    if end - stop < 12:
-        return False
-    size = _unpack_int(chunk, stop)[0]
-    tail = stop + 4 + size
-    if size < 0 or tail + 8 > end:
-        return False
-    known = prep.acl_cache.known.get(chunk[tail : end - 4])
-    flags = _unpack_int(chunk, end - 4)[0]
-    if known is None or flags not in _PLAIN:
-        return False
-    path = chunk[start:stop]
-    acl, raw_acl = known
-    zxid = prep.zxid + 1
-    session_id = session.id
-    owner = session_id if flags & 1 else 0
-    try:
-        made, node, parent_path, parent = _plan(
-            prep, zxid, path, chunk[stop + 4 : tail], acl, flags, owner, owner, conn.identities
-        )
-    except RequestError:
-        return False
-    prep.zxid = zxid
-    head = chunk[start - 4 : tail] if made is path else len(made).to_bytes(4, "big") + made + chunk[stop:tail]
-    body = head + raw_acl + _pack_tail(flags & 1, parent.cversion)
-    prep.propose(prep.payload(session_id, xid, zxid, op, body), (op, conn, xid, zxid, made, node, parent_path, parent))
-    return True
 
 
 def plan_create(

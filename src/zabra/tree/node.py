@@ -25,7 +25,7 @@ from zabra.wire.records_data import Acl
 
 STAT: Final = Struct(">qqqqiiiqiiq")
 PERSISTED: Final = Struct(">qqqqiiiqq")
-_DIGEST: Final = Struct(">qqqqqiiiq")
+DIGEST_INPUT: Final = Struct(">qqqqqiiiq")
 
 OPEN_ACL: Final[Acl] = ((31, "world", "anyone"),)
 READ_ACL: Final[Acl] = ((1, "world", "anyone"),)
@@ -34,7 +34,7 @@ DIGEST_VERSION: Final = 2
 
 _pack_stat = STAT.pack
 _unpack_stat = STAT.unpack
-_pack_digest = _DIGEST.pack
+_pack_digest = DIGEST_INPUT.pack
 _pack_persisted = PERSISTED.pack
 
 

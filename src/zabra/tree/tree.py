@@ -55,7 +55,7 @@ from zabra.wire.txns import TxnBody, TxnHeader, decode_sub_txn
 if TYPE_CHECKING:
     from zabra.tree.dump import Dump
 
-_MASK64: Final = (1 << 64) - 1
+MASK64: Final = (1 << 64) - 1
 #: One point of the digest history for so many zxids, and how many are kept (``DataTree.DIGEST_LOG_INTERVAL``,
 #: ``_LIMIT``).
 DIGEST_LOG_INTERVAL: Final = 128
@@ -172,6 +172,11 @@ class DataTree:
 
     # -- installing
 
+    @property
+    def is_plain(self) -> bool:
+        """No dump is running and no quota is set: a change has only nodes, digest, size and watches to think of."""
+        return self.dump is None and not self.quotas.active
+
     def install_set(self, path: bytes, new: Node, zxid: int) -> None:
         """Put the outcome of a setData in place and tell its watchers."""
         nodes = self.nodes
@@ -182,7 +187,7 @@ class DataTree:
         new.children = old.children
         new.acl = old.acl
         nodes[path] = new
-        self.digest = (self.digest + new.digest - old.digest) & _MASK64
+        self.digest = (self.digest + new.digest - old.digest) & MASK64
         data = new.data
         before = old.data
         difference = (len(data) if data else 0) - (len(before) if before else 0)
@@ -205,7 +210,7 @@ class DataTree:
         self.acls.release(old.acl)
         new.children = old.children
         self.nodes[path] = new
-        self.digest = (self.digest + new.digest - old.digest) & _MASK64
+        self.digest = (self.digest + new.digest - old.digest) & MASK64
 
     def install_create(self, path: bytes, new: Node, parent_path: bytes, parent: Node, zxid: int) -> None:
         """Add a node with its changed parent and tell the watchers of both."""
@@ -232,7 +237,7 @@ class DataTree:
         owner = new.owner
         if owner:
             self._own(path, owner)
-        self.digest = (self.digest + new.digest + parent.digest - old_parent.digest) & _MASK64
+        self.digest = (self.digest + new.digest + parent.digest - old_parent.digest) & MASK64
         data = new.data
         length = len(data) if data else 0
         self.data_size += length + len(path)
@@ -265,7 +270,7 @@ class DataTree:
         if owner:
             self._disown(path, owner)
         self.acls.release(old.acl)
-        self.digest = (self.digest - old.digest + parent.digest - old_parent.digest) & _MASK64
+        self.digest = (self.digest - old.digest + parent.digest - old_parent.digest) & MASK64
         data = old.data
         length = len(data) if data else 0
         self.data_size -= length + len(path)
@@ -431,7 +436,7 @@ class DataTree:
         new.children = old.children
         new.acl = old.acl
         self.nodes[path] = new
-        self.digest = (self.digest + new.digest - old.digest) & _MASK64
+        self.digest = (self.digest + new.digest - old.digest) & MASK64
 
     def _apply_delete(self, header: TxnHeader, path: bytes | None) -> Applied:
         assert path is not None
@@ -549,14 +554,14 @@ class DataTree:
                 fields[9] = count
                 node.stat = STAT.pack(*fields)
             total += node.digest
-        self.digest = total & _MASK64
+        self.digest = total & MASK64
         self.acls.finish_loading()
         self.quotas.rebuild(self)
 
     def _add_loaded(self, path: bytes, node: Node) -> None:
         node.digest = digest_of(path, node)
         self.nodes[path] = node
-        self.digest = (self.digest + node.digest) & _MASK64
+        self.digest = (self.digest + node.digest) & MASK64
         self.data_size += len(path)
 
     def replace_data(self, path: bytes, data: bytes) -> None:
@@ -570,7 +575,7 @@ class DataTree:
 
     def digest_matches(self, version: int, digest: int) -> bool:
         """Compare with the digest a transaction carries; a mismatch is counted, never fatal."""
-        if not self.digest_enabled or version != DIGEST_VERSION or digest & _MASK64 == self.digest:
+        if not self.digest_enabled or version != DIGEST_VERSION or digest & MASK64 == self.digest:
             return True
         self.digest_mismatches += 1
         return False
