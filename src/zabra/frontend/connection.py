@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, cast
 from zabra.auth.ip import address_text
 from zabra.consts import Op, Perm, Xid
 from zabra.errors import Code, MarshallingError, RequestError
+from zabra.frontend.connection_stats import ConnectionStats
 from zabra.frontend.replies import encode_event, pack_data, pack_reply
 from zabra.pipeline.request import CLIENT_WRITES, Write
 from zabra.sessions.tracker import Session
@@ -72,7 +73,7 @@ _READY: Final = -1002
 _LAST: Final = -1003
 
 
-class Connection(asyncio.Protocol):
+class Connection(ConnectionStats, asyncio.Protocol):
     """The protocol object of one accepted socket."""
 
     def __init__(self, hub: Hub) -> None:
@@ -98,25 +99,8 @@ class Connection(asyncio.Protocol):
         self._held = False
         #: Whether requests need a look before they are served: enforced authentication, throttling.
         self._guarded = hub.guarded
-        # What ``cons`` shows.
-        self.established_ms = hub.clock.wall_ms()
-        self.last_seen = hub.clock.monotonic()
-        self.timeout_ms = hub.settings.sessionless_cnxn_timeout_ms
-        self.received = 0
-        self.sent = 0
-        self.events = 0
-        #: Bytes of events among what is queued, without their lengths.
-        self.event_bytes = 0
-        self._sent_noted = 0
-        self.last_op = 0
-        self.last_xid = -1
-        self.last_zxid = -1
-        self.latency_last_ms = 0
-        self._latency_min_ms = 0
-        self.latency_max_ms = 0
-        self.latency_total_ms = 0
-        #: Replies that took a millisecond or more.
-        self._late = 0
+        clock = hub.clock
+        ConnectionStats.__init__(self, clock.wall_ms(), clock.monotonic(), hub.settings.sessionless_cnxn_timeout_ms)
 
     # -- asyncio
 
@@ -195,17 +179,6 @@ class Connection(asyncio.Protocol):
         reading = not (self._blocked or self._paused or self._held)
         return reading + 4 * self._paused
 
-    @property
-    def latency_min_ms(self) -> int:
-        """The shortest time a reply took."""
-        return self._latency_min_ms if self._late and self._late >= self.sent else 0
-
-    def reset_stats(self) -> None:
-        """``crst``: counters start again."""
-        self.received = self.sent = self.events = self.last_op = self._sent_noted = self._late = 0
-        self.latency_last_ms = self.latency_max_ms = self.latency_total_ms = 0
-        self.last_xid = self.last_zxid = -1
-
     def release(self) -> None:
         """Writes are no longer too many, or the socket is free: read again."""
         self._held = False
@@ -237,7 +210,8 @@ class Connection(asyncio.Protocol):
         # Where the last frequent request could begin: its header, a path length and a byte more.
         last = -1 if self._guarded else size - 17
         pos = reads = count = big = op = xid = 0
-        stamped = False
+        # Writes outstanding before this chunk; -1 until it brings the first frequent one.
+        outstanding = -1
         turn = size - 3
         if turn > _TURN_MAX:
             turn = _TURN_MAX
@@ -275,9 +249,8 @@ class Connection(asyncio.Protocol):
                                 break
                             continue
                     elif op in _FREQUENT_WRITES:
-                        if not stamped:
-                            hub.pipeline.stamp()
-                            stamped = True
+                        if outstanding < 0:
+                            outstanding = hub.pipeline.stamp()
                         if (
                             hub.set_data(self, session, xid, chunk, start, stop, end)
                             if op == 5
@@ -309,15 +282,30 @@ class Connection(asyncio.Protocol):
             if xid >= 0:
                 self.last_xid = xid
             self.last_zxid = zxid
-        if pos == size and reads < 64 and not count and not self._paused and out:
-            self.received += reads
-            self.sent += reads
+        if pos == size and reads < 64 and (not count or size < _TURN_MAX):
+            # Nothing is left over: the usual end, in a third of the time of the other.
+            self.received += reads + count
             stats = hub.stats
-            stats.quick_reads += reads
             stats.quick_bytes += pos
-            self.flush()
+            if reads:
+                self.sent += reads
+                stats.quick_reads += reads
+            if count:
+                stats.packets_received += count
+            if out:
+                self.flush()
+            if waiting:
+                self._hold_if_crowded(outstanding + count if outstanding >= 0 else hub.pipeline.outstanding)
         else:
             self._end_chunk(chunk, pos, reads, count, big, now)
+
+    def _hold_if_crowded(self, outstanding: int) -> None:
+        """Read no more from this connection while too many writes are outstanding."""
+        hub = self.hub
+        if outstanding > hub.outstanding_limit and not self._held:
+            self._held = True
+            hub.held.append(self)
+            self.transport.pause_reading()
 
     def _end_chunk(self, chunk: bytes, pos: int, reads: int, count: int, big: int, now: float) -> None:
         hub = self.hub
@@ -329,7 +317,7 @@ class Connection(asyncio.Protocol):
             latency = 0 if reads < 64 else int((hub.monotonic() - now) * 1000)
             self._count_replies(reads, latency)
             if latency:
-                self._note_latency(latency, reads)
+                self.note_latency(latency, reads)
             hub.stats.metrics.readlatency.add_many(latency, reads)
         if self.state >= CLOSING:
             # What else the client sent is not served.
@@ -343,13 +331,9 @@ class Connection(asyncio.Protocol):
             length = _unpack_int(chunk, pos)[0] if len(chunk) - pos >= 4 else 0
             self._keep(chunk, pos, length + 4)
         self.flush()
-        if self._held:
-            return
-        if self._waiting and hub.pipeline.outstanding > hub.settings.global_outstanding_limit:
-            self._held = True
-            hub.held.append(self)
-            self.transport.pause_reading()
-        elif again:
+        if self._waiting:
+            self._hold_if_crowded(hub.pipeline.outstanding)
+        if again and not self._held:
             # Go on with the next turn at the earliest; with the socket's say if it is full by then.
             self._held = True
             self.transport.pause_reading()
@@ -625,8 +609,8 @@ class Connection(asyncio.Protocol):
             return
         latency = self.hub.turn_latency_ms
         if latency:
-            self._note_latency(latency, self.sent - self._sent_noted)
-        self._sent_noted = self.sent
+            self.note_latency(latency, self.sent - self.sent_noted)
+        self.sent_noted = self.sent
         stats = self.hub.stats
         if len(out) == 1:
             data = out[0]
@@ -660,15 +644,6 @@ class Connection(asyncio.Protocol):
         self.sent += count
         self.hub.stats.packets_sent += count
         self.hub.stats.record(count, latency_ms)
-
-    def _note_latency(self, latency_ms: int, count: int) -> None:
-        """Most replies take less than a millisecond and change none of this."""
-        self.latency_last_ms = latency_ms
-        self.latency_total_ms += latency_ms * count
-        if not self._late or latency_ms < self._latency_min_ms:
-            self._latency_min_ms = latency_ms
-        self._late += count
-        self.latency_max_ms = max(self.latency_max_ms, latency_ms)
 
     # -- the end
 

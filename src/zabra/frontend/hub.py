@@ -50,6 +50,7 @@ class Hub:
         #: For every chunk: the clock, and how long a frame may be.
         self.monotonic = clock.monotonic
         self.frame_limit = settings.jute_max_buffer
+        self.outstanding_limit = settings.global_outstanding_limit
         metrics = stats.metrics
         self._watch_counts = {
             EventType.CREATED: metrics.node_created_watch_count,
@@ -149,7 +150,7 @@ class Hub:
         self.dirty = []
         for connection in dirty:
             connection.flush()
-        if self.held and self.pipeline.outstanding <= self.settings.global_outstanding_limit:
+        if self.held and self.pipeline.outstanding <= self.outstanding_limit:
             held = self.held
             self.held = []
             for connection in held:

@@ -125,12 +125,13 @@ class ForwardingPipeline:
 
     # -- requests
 
-    def stamp(self) -> None:
-        """See to it that what is forwarded in this turn is sent at its end."""
+    def stamp(self) -> int:
+        """See to it that what is forwarded in this turn is sent at its end; the requests outstanding so far."""
         if not self._scheduled:
             self._scheduled = True
             self._turn_started = self._monotonic()
             self._call_soon(self._flush)
+        return self.outstanding
 
     def _flush(self) -> None:
         self._scheduled = False

@@ -96,17 +96,20 @@ class LocalPipeline:
         else:
             self.prep.single(conn, session, xid, op, frame)
 
-    def stamp(self) -> None:
-        """Before a validation: read the clock for the transactions that follow.
+    def stamp(self) -> int:
+        """Before a validation: read the clock for the transactions that follow; the writes outstanding so far.
 
         A zxid that no proposal carries means that an earlier validation broke off half-way. What is pending cannot be
         trusted then, and the log would have a gap: the server ends.
         """
-        if self.prep.zxid - self.prep.tree.last_zxid != self.outbox.outstanding:
-            error = AssertionError(f"zxid 0x{self.prep.zxid:x} was given out, but not proposed")
+        prep = self.prep
+        outstanding = self.outbox.outstanding
+        if prep.zxid - prep.tree.last_zxid != outstanding:
+            error = AssertionError(f"zxid 0x{prep.zxid:x} was given out, but not proposed")
             self.outbox.fail("a request could not be validated", error)
             raise error
-        self.prep.now_ms = self._wall_ms()
+        prep.now_ms = self._wall_ms()
+        return outstanding
 
     def sync(self, conn: Requester, session: Session, xid: int, frame: bytes) -> bool:
         """Nothing that is committed anywhere is missing here: a sync is a read."""

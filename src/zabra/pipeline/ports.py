@@ -70,8 +70,8 @@ class Pipeline(Protocol):
     def touch(self) -> Callable[[Session, int], bool]:
         """``touch(session, now_ms)`` gives it its full timeout again; False when its requests must be dropped."""
 
-    def stamp(self) -> None:
-        """Before the first :meth:`set_data` or :meth:`create` of a turn."""
+    def stamp(self) -> int:
+        """Before the first :meth:`set_data` or :meth:`create` of a chunk; what is outstanding before them."""
 
     @property
     def set_data(self) -> Callable[[Requester, Session, int, bytes, int, int, int], bool]:

@@ -37,8 +37,9 @@ class ReadOnlyPipeline:
         """There is none to touch."""
         return True
 
-    def stamp(self) -> None:
-        """Nothing is submitted."""
+    def stamp(self) -> int:
+        """Nothing is submitted, nothing outstanding."""
+        return 0
 
     def set_data(
         self, conn: Requester, session: Session, xid: int, chunk: bytes, start: int, stop: int, end: int

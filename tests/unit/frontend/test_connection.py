@@ -324,6 +324,20 @@ def test_too_many_outstanding_writes_hold_back_those_who_have_some() -> None:
     assert client.transport.reading
 
 
+def test_whoever_waits_for_a_write_of_its_own_is_held_back_too() -> None:
+    rig = Rig(sync_seconds=0.1, global_outstanding_limit=2)
+    rig.client()
+    patient, client = rig.client(), rig.client()
+    patient.request(Op.SET_DATA, set_body("/"), xid=1)
+    client.send(b"".join(request(xid, Op.SET_DATA, set_body("/")) for xid in range(1, 3)))
+    assert patient.transport.reading
+    patient.request(Op.EXISTS, watch_body("/"), xid=2)
+    assert not patient.transport.reading
+    rig.work()
+    assert xids(patient) == [1, 2]
+    assert patient.transport.reading
+
+
 def test_writes_up_to_the_limit_hold_nobody_back() -> None:
     rig = Rig(sync_seconds=0.1, global_outstanding_limit=4)
     rig.client()

@@ -34,6 +34,20 @@ def test_a_connect_is_a_packet_each_way(server: Rig) -> None:
     assert (stats.packets_received, stats.packets_sent, stats.latency_count) == (3, 3, 1)
 
 
+def test_every_request_is_a_packet_whatever_it_came_with(client: Client) -> None:
+    """Reads that are answered at once, writes, and both in one chunk."""
+    stats = client.rig.stats
+    before, conn_before = stats.packets_received, client.connection.received
+    client.call(Op.CREATE, create_body("/a"))
+    client.call(Op.GET_DATA, watch_body("/a"))
+    client.request(Op.GET_DATA, watch_body("/a"), run=False)
+    client.request(Op.SET_DATA, set_body("/a"), run=False)
+    client.request(Op.PING, xid=-2, run=False)
+    client.rig.work()
+    stats.settle()
+    assert (stats.packets_received - before, client.connection.received - conn_before) == (5, 5)
+
+
 def test_pings_do_not_become_the_last_xid(client: Client) -> None:
     client.request(Op.EXISTS, watch_body("/"), xid=5)
     client.request(Op.PING, xid=-2)

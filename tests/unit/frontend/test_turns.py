@@ -73,6 +73,16 @@ def test_a_large_request_needs_no_turn_of_its_own(server: Rig) -> None:
     assert xids(client) == [1]
 
 
+def test_a_chunk_that_ends_just_beyond_the_line_gives_others_their_turn_too(server: Rig) -> None:
+    client = server.client()
+    large = set_body("/", bytes(CHUNK))
+    client.send(pack(">iii", 8 + len(large), 1, Op.SET_DATA) + large, run=False)
+    assert not client.transport.reading
+    server.work()
+    assert client.transport.reading
+    assert xids(client) == [1]
+
+
 def test_a_flood_of_writes_is_held_by_the_limit_on_outstanding_ones() -> None:
     """While the disk is busy no turn brings more of them."""
     rig = Rig(sync_seconds=0.1, global_outstanding_limit=10)
