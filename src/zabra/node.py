@@ -96,6 +96,7 @@ class Server:
         self._listener: Listener | None = None
         self._persist: Persist[Proposal] | None = None
         self._ending: asyncio.Task[None] | None = None
+        self._code = 0
 
     @property
     def serving(self) -> bool:
@@ -326,14 +327,15 @@ class Server:
         self.exit(1, f"{what}: {error}")
 
     def exit(self, code: int, reason: str) -> None:
-        """Answer nothing more, end with ``code``."""
-        if self._ending is not None:
+        """Answer nothing more, end with ``code``; also when this comes while the server stops."""
+        if self.state is State.ERROR:
             return
         _log.critical("stopping: %s", reason)
         self.state = State.ERROR
+        self._code = code
         for connection in list(self.hub.connections):
             connection.abort()
-        self._ending = self.loop.create_task(self._end(code), name=f"{self.name}: end")
+        self._begin_end()
 
     # -- the end
 
@@ -343,15 +345,18 @@ class Server:
             self.state = State.SHUTDOWN
             if self._persist is not None:
                 self._persist.flush()
-        if self._ending is not None:
-            await asyncio.wait((self._ending,))
-            return
-        await self._end(0)
+        ending = self._begin_end()
+        await asyncio.wait((ending,))
+        ending.result()
 
-    async def _end(self, code: int) -> None:
+    def _begin_end(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = self.loop.create_task(self._end(), name=f"{self.name}: end")
+        return self._ending
+
+    async def _end(self) -> None:
         await self._release()
-        if not self.stopped.done():
-            self.stopped.set_result(code)
+        self.stopped.set_result(self._code)
 
     async def _release(self) -> None:
         """Give everything back; fine at any point of the start."""

@@ -87,8 +87,8 @@ class Snapshotter:
         return self._writer is not None
 
     def take_nowait(self) -> bool:
-        """Begin a snapshot of the tree as it is now; False while another runs."""
-        if self._writer is not None or self._stopped:
+        """Begin a snapshot of the tree as it is now; False while another runs, or one is sent to a learner."""
+        if self._writer is not None or self._stopped or self._tree.dump is not None:
             return False
         self._began = self._clock.monotonic()
         dump = self._dump = Dump(self._tree, self._sessions())

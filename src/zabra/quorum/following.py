@@ -82,7 +82,7 @@ class Following:
         self._loop = context.loop
         self._stream = PacketStream(settings.jute_max_buffer + settings.jute_max_buffer_extra)
         self._channel: Channel | None = None
-        self._log = RoleLog(context, self._logged)
+        self._log = RoleLog(context, self._logged, self.end)
         self._ended: asyncio.Future[Outcome] = context.loop.create_future()
         self._designated: tuple[int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None

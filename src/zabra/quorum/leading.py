@@ -121,7 +121,7 @@ class Leading:
         self._loop = context.loop
         self._limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
         self._stall_s = settings.init_limit * settings.tick_time_ms / 1000
-        self._log = RoleLog(context, self._logged)
+        self._log = RoleLog(context, self._logged, self.end)
         self._ended: asyncio.Future[Outcome] = context.loop.create_future()
         self._designated: tuple[int, int] | None = None
         self._servers: list[asyncio.Server] = []

@@ -13,18 +13,18 @@ from zabra.zab.syncplan import Entry
 class RoleLog:
     """Appends to the database's log while one role lasts.
 
-    ``logged(zxid)`` is called when everything up to ``zxid`` is on disk. After a failure the server ends, and it is not
-    called any more.
+    ``logged(zxid)`` is called when everything up to ``zxid`` is on disk. After a failure it is not called any more:
+    ``failed(why)`` is, once, for the role has to end, and the server ends.
     """
 
-    def __init__(self, context: Context, logged: Callable[[int], None]) -> None:
+    def __init__(self, context: Context, logged: Callable[[int], None], failed: Callable[[str], None]) -> None:
         self._context = context
         self._logged = logged
+        self._tell_failed = failed
         self._idle: list[Callable[[], None]] = []
         #: Made by the first entry: until then the log itself may still be cut or replaced.
         self._persist: Persist[int] | None = None
         self._failed = False
-        self._finished: asyncio.Future[None] | None = None
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Log entries in order; ``logged`` may be called before this returns."""
@@ -67,7 +67,7 @@ class RoleLog:
         return self._persist.outstanding if self._persist is not None else 0
 
     def on_idle(self, call: Callable[[], None]) -> None:
-        """Call once everything that was appended is on disk; at once where it is."""
+        """Call once everything that was appended is on disk; at once where it is. Also behind a failure."""
         if self.outstanding == 0:
             call()
             return
@@ -77,20 +77,19 @@ class RoleLog:
 
     def _fail(self, what: str, error: BaseException) -> None:
         self._failed = True
-        self._idle.clear()
-        self._end_wait()
         self._context.host.fatal(what, error)
-
-    def _end_wait(self) -> None:
-        if self._finished is not None and not self._finished.done():
-            self._finished.set_result(None)
+        self._tell_failed(what)
+        # Nobody waits for what does not come; who is called finds the role over.
+        idle, self._idle = self._idle, []
+        for call in idle:
+            call()
 
     async def finish(self) -> bool:
         """Bring everything to the disk, then log nothing more; False when that failed, then the server ends."""
         if self._persist is not None:
             if not self._failed:
-                self._finished = self._context.loop.create_future()
-                self.on_idle(self._end_wait)
-                await self._finished
+                finished: asyncio.Future[None] = self._context.loop.create_future()
+                self.on_idle(lambda: finished.set_result(None))
+                await finished
             self._persist.stop()
         return not self._failed

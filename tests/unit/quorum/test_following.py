@@ -322,6 +322,47 @@ def test_on_a_slow_disk_newleader_waits_for_the_log(world):
     assert wire.said() == ["ACK 100000000", "ACK 100000000", f"ACK {late.zxid:x}"]
 
 
+def test_a_disk_that_fails_while_newleader_waits_for_it_ends_the_server(world, log):
+    world.boot()
+    wire = world.leader.discover()
+    entries = [world.story.session(), *world.story.many(3)]
+    world.sync_takes(0.3)
+    wire.send(encode(Packet.DIFF, 0), committed(*entries), world.leader.new_leader(), seconds=0.35)
+    world.machine.fail("sync", errno.EIO, "/log.")
+    world.ensemble.run(2)
+    assert world.exits == [1]
+    assert not wire.has_unread, "nothing is acknowledged"
+    assert len(criticals(log)) == 1
+
+
+def test_a_stop_while_the_disk_works_waits_for_it(world):
+    world.boot()
+    wire = world.leader.discover()
+    entries = [world.story.session(), *world.story.many(3)]
+    world.sync_takes(0.3)
+    wire.send(encode(Packet.DIFF, 0), committed(*entries), world.leader.new_leader())
+    world.ensemble.stop(1)
+    assert world.exits == [0]
+    assert world.machine.logged(durable=True) == [entry.zxid for entry in entries]
+
+
+@pytest.mark.parametrize("what", ["truncate", "snapshot"])
+def test_a_stop_while_files_are_changed_waits_for_that(world, what):
+    world.serve(world.story.session(), *world.story.many(3)).close()
+    wire = world.next_leader(2, z(1, 9))
+    world.sync_takes(0.3)
+    if what == "truncate":
+        wire.send(encode(Packet.TRUNC, z(1, 2)))
+    else:
+        world.story.create(b"/more")
+        wire.send(world.snapshot(), world.leader.new_leader())
+    world.ensemble.stop(1)
+    assert world.exits == [0]
+    world.sync_takes(0)
+    world.boot()
+    assert world.machine.zxid == (z(1, 2) if what == "truncate" else world.story.zxid)
+
+
 def test_a_leader_that_hangs_up_while_the_disk_works_is_noticed_afterwards(world, log):
     world.boot()
     wire = world.leader.discover()
@@ -611,6 +652,19 @@ def test_what_is_on_its_way_to_a_slow_disk_is_applied_when_the_role_ends(world):
     world.looks()
     assert world.machine.logged(durable=True)[-1] == world.story.zxid
     assert world.is_the_story()
+
+
+def test_a_log_that_fails_at_a_stop_ends_the_server_with_1(world, log):
+    wire = world.serve(world.story.session())
+    world.sync_takes(0.3)
+    for name in (b"/a", b"/b", b"/c"):
+        wire.send(packets.proposal(*world.story.create(name)), seconds=0.35)
+    world.machine.fail("sync", errno.EIO, "/log.")
+    wire.send(packets.proposal(*world.story.create(b"/d")))
+    wire.send(packets.proposal(*world.story.create(b"/e")))
+    world.ensemble.stop(1)
+    assert world.exits == [1]
+    assert len(criticals(log)) == 1
 
 
 def test_a_log_that_fails_ends_the_server(world, log):

@@ -394,6 +394,30 @@ def packets_of(data):
     return [f"{PACKET_NAMES[packet.type]} {packet.zxid:x}" for packet in singly(PacketStream().feed(data))]
 
 
+def test_a_term_begins_while_a_snapshot_is_sent(world, log):
+    """It does without its own for the disk then."""
+    wire = world.serve()
+    large(world, wire)
+    wire.close()
+    world.ensemble.wait(lambda: world.machine.mode == "looking")
+    world.learners.elect()
+    slow = world.learners.hello(9)
+    eight = world.learners.hello(8, 1)
+    slow.packets()
+    world.ensemble.do(slow.transport.pause_reading)
+    slow.send(packets.ack_epoch(0, z(0, 5)))
+    eight.packets()
+    eight.send(packets.ack_epoch(1, world.machine.zxid))
+    assert world.machine.server.tree.dump is not None
+    assert eight.said()[-1] == "NEWLEADER 200000000"
+    eight.send(packets.ack(z(2, 0)))
+    assert world.machine.serving
+    assert criticals(log) == []
+    world.ensemble.do(slow.transport.resume_reading)
+    world.ensemble.run(0.5)
+    assert b"BenWasHere" in slow.rest()
+
+
 def test_snapshots_are_sent_one_after_the_other():
     world = World(observers=[7])
     wire = world.serve()
