@@ -148,7 +148,7 @@ class Election:
         elif message.state is ServerState.LOOKING:
             effects += self._count(sender, message.vote, now_ms)
         elif message.state is not ServerState.OBSERVING:
-            effects += self._meet_settled(sender, message.vote)
+            effects += self._meet_settled(sender, message.vote, now_ms)
         return effects
 
     def timeout(self, now_ms: int, *, delivered: bool) -> list[Effect]:
@@ -263,7 +263,7 @@ class Election:
 
     # -- finding a leader that is there
 
-    def _meet_settled(self, sender: int, vote: Vote) -> list[Effect]:
+    def _meet_settled(self, sender: int, vote: Vote, now_ms: int) -> list[Effect]:
         """The vote of a server that follows or leads."""
         if vote.round == self._round:
             # Kept without its version: settled votes of one round are one choice, whatever epoch they have reached.
@@ -280,7 +280,8 @@ class Election:
             # Of two servers the oracle chose the other one, so that one leads without a quorum (ZOOKEEPER-3922).
             # Had it chosen this one, there would have been a quorum above.
             return self._elect(vote, tracker)
-        return []
+        # It may have taken its vote for our proposal back, and with it the quorum that was about to decide.
+        return [self._weigh(now_ms)]
 
     def _is_leading(self, votes: dict[int, Vote], vote: Vote) -> bool:
         """Whether the leader itself says so; without that a crashed one would be elected again and again."""

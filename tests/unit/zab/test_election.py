@@ -247,6 +247,17 @@ def test_a_leader_without_a_quorum_is_not_joined():
     assert talk.hear(4, FOLLOWING, 3, 5, 8) == [elected(3, 5, 8, FOLLOWING, {2, 3, 4})], "zxid and round may differ"
 
 
+def test_a_vote_that_is_taken_back_takes_the_quorum_with_it():
+    """Server 2 voted for us, then followed server 3: what was about to be decided is not any more."""
+    talk = Talk()
+    assert talk.hear(2, LOOKING, 1, 5, 1) == []
+    assert talk.timer == talk.now + 200, "two of three agree"
+    assert talk.hear(2, FOLLOWING, 3, 9, 1) == []
+    talk.now += 200
+    assert talk._hear(talk.core.timeout(talk.now, delivered=True)) != []
+    assert talk.core.state is LOOKING
+
+
 def test_settled_votes_of_different_epochs_are_different():
     talk = Talk(my_id=1)
     assert talk.hear(2, FOLLOWING, 3, 5, 7, epoch=4) == []

@@ -7,7 +7,7 @@ a quorum that follows, gives up after two seconds and looks again.
 import heapq
 import random
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zabra.config.dynamic import parse_config
@@ -151,8 +151,16 @@ def worlds(draw):
     return parse_config("\n".join(lines)), histories
 
 
+#: A quorum that was about to decide lost a vote to a server that was followed already.
+_TAKEN_BACK = (
+    parse_config("\n".join(f"server.{sid}=h{sid}:1:2" for sid in (1, 2, 3))),
+    {1: (0, 0), 2: (0, 1), 3: (0, 0)},
+)
+
+
 @settings(max_examples=60, deadline=None)
 @given(worlds(), st.integers(0, 1 << 32))
+@example(_TAKEN_BACK, 655394)
 def test_a_healed_ensemble_agrees_on_one_leader(world, seed):
     here = World(*world, seed)
     here.run(BAD_MS)
