@@ -213,6 +213,10 @@ async def _serve(settings: Settings, name: str) -> int:
     await asyncio.wait((stop_asked, server.stopped), return_when=asyncio.FIRST_COMPLETED)
     if not server.stopped.done():
         await server.stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # One that comes while the loop is taken down must not turn a clean end into another.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     return server.stopped.result()
 
 
