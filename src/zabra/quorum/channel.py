@@ -34,10 +34,11 @@ class ChannelOwner(NamedTuple):
 class Channel(asyncio.Protocol):
     """The protocol object of one quorum connection, accepted or dialled."""
 
-    def __init__(self, owner: ChannelOwner, *, no_delay: bool = True) -> None:
+    def __init__(self, owner: ChannelOwner, *, no_delay: bool = True, backlog_max: int = BACKLOG_MAX) -> None:
         self.name = "?"
         self._owner = owner
         self._no_delay = no_delay
+        self._backlog_max = backlog_max
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._paused = False
@@ -65,7 +66,7 @@ class Channel(asyncio.Protocol):
             return
         self._backlog.append(data)
         self._backlog_bytes += len(data)
-        if self._backlog_bytes > BACKLOG_MAX:
+        if self._backlog_bytes > self._backlog_max:
             self._cut(f"{self._backlog_bytes} bytes wait behind its sync")
 
     def stream(self, pieces: Generator[bytes, None, None], done: Callable[[], None], *, stall_s: float) -> None:
@@ -129,7 +130,7 @@ class Channel(asyncio.Protocol):
         if self._over or transport is None or transport.is_closing():
             return
         transport.write(data)
-        if self._paused and transport.get_write_buffer_size() > BACKLOG_MAX:
+        if self._paused and transport.get_write_buffer_size() > self._backlog_max:
             self._cut("it does not read")
 
     # -- reading

@@ -15,24 +15,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Generator, Iterable
-from typing import Final
+from collections.abc import Iterable, Sequence
 
 from zabra.config.dynamic import EnsembleConfig
 from zabra.consts import Op
-from zabra.errors import ProtocolError
 from zabra.pipeline.commit import Commit as CommitStage
 from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.prep_reconfig import Reconfiguration
 from zabra.pipeline.request import Proposal, Write
-from zabra.quorum.channel import Channel, ChannelOwner
 from zabra.quorum.context import DISK_ERRORS, Context, Moves, Outcome
+from zabra.quorum.learnerport import LearnerPort, PortOwner
 from zabra.quorum.membership import Membership
 from zabra.quorum.rolelog import RoleLog
 from zabra.sessions.tracker import SessionTracker
-from zabra.storage.snapstream import SIGNATURE
-from zabra.tree.dump import Dump
 from zabra.zab.discovery import Summary
 from zabra.zab.effects import (
     ActivateConfig,
@@ -51,14 +47,11 @@ from zabra.zab.effects import (
     Touched,
 )
 from zabra.zab.leader import Leader, LeaderOptions, Phase
-from zabra.zab.packets import PACKET_NAMES, ForwardedRequest, Packet, PacketStream, encode
-from zabra.zab.syncplan import Entry, SyncPlan, number_entries
+from zabra.zab.packets import Arrived, ForwardedRequest
+from zabra.zab.syncplan import Entry, number_entries
 from zabra.zab.types import Elected
 
 _log = logging.getLogger(__name__)
-
-#: Nodes of a snapshot encoded at once.
-_NODES: Final = 500
 
 
 class _Members:
@@ -119,16 +112,10 @@ class Leading:
         self._stats = context.stats
         self._stats.clear_proposal_sizes()
         self._loop = context.loop
-        self._limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
-        self._stall_s = settings.init_limit * settings.tick_time_ms / 1000
         self._log = RoleLog(context, self._logged, self.end)
         self._ended: asyncio.Future[Outcome] = context.loop.create_future()
         self._designated: tuple[int, int] | None = None
-        self._servers: list[asyncio.Server] = []
-        self._channels: dict[int, Channel] = {}
-        self._numbers: dict[Channel, int] = {}
-        self._streams: dict[int, PacketStream] = {}
-        self._next_number = 1
+        self._port = LearnerPort(context, PortOwner(self._opened, self._received, self._lost))
         self._timer: asyncio.TimerHandle | None = None
         #: Effects to perform, and whether somebody performs them.
         self._effects: deque[Effect] = deque()
@@ -164,24 +151,8 @@ class Leading:
 
     async def _listen(self) -> None:
         """On every own quorum address. Raises ``OSError`` when none can be bound."""
-        context = self._context
-        line = context.membership.own
-        addresses = line.addresses if line is not None else ()
-        everywhere = context.settings.quorum_listen_on_all_ips
-        wanted = dict.fromkeys((None if everywhere else host, port) for host, port, _ in addresses)
-        failure = OSError("this server has no quorum address")
-        for host, port in wanted:
-            try:
-                server = await self._loop.create_server(self._accept, host, port, reuse_address=True)
-                self._servers.append(server)
-            except (OSError, ValueError) as error:
-                failure = OSError(f"{host or '*'}:{port}: {error}")
-        if not self._servers:
-            raise failure
-
-    def _accept(self) -> Channel:
-        owner = ChannelOwner(self._opened, self._received, self._lost)
-        return Channel(owner, no_delay=self._context.settings.leader_nodelay)
+        line = self._context.membership.own
+        await self._port.listen([(host, port) for host, port, _ in line.addresses] if line is not None else ())
 
     async def _close(self) -> None:
         """Leave nothing behind but a tree that is what the log says."""
@@ -189,11 +160,9 @@ class Leading:
             self._ended.cancel()
         if self._timer is not None:
             self._timer.cancel()
-        for server in self._servers:
-            server.close()
+        self._port.stop_listening()
         self._context.host.halt()
-        for channel in list(self._numbers):
-            channel.abort()
+        self._port.close()
         if await self._log.finish() and self._sound:
             db = self._context.db
             for entry in self.core.broadcast.proposals.outstanding:
@@ -202,50 +171,26 @@ class Leading:
 
     # -- connections
 
-    def _opened(self, channel: Channel) -> None:
-        if self._ended.done():
-            channel.abort()
-            return
-        number = self._next_number
-        self._next_number += 1
-        self._channels[number] = channel
-        self._numbers[channel] = number
-        self._streams[number] = PacketStream(self._limit)
-        self._input(self.core.connected(number, self._context.now_ms()))
+    def _opened(self, conn: int) -> None:
+        self._input(self.core.connected(conn, self._context.now_ms()))
 
-    def _received(self, channel: Channel, data: bytes) -> None:
-        number = self._numbers.get(channel)
-        if number is None or self._ended.done():
-            return
-        try:
-            arrived = self._streams[number].feed(data)
-        except ProtocolError as error:
-            _log.warning("closing the quorum connection with %s: %s", channel.name, error)
-            self._forget(number)
-            channel.abort()
-            self._input(self.core.disconnected(number))
-            return
-        if not arrived:
+    def _received(self, conn: int, arrived: Sequence[Arrived]) -> None:
+        if self._ended.done():
             return
         core = self.core
         # While it broadcasts the half ticks see to every deadline; before, and when that begins, each packet may.
         settled = core.phase is Phase.BROADCAST
-        self._perform(core.packets(number, arrived, self._context.now_ms()))
+        self._perform(core.packets(conn, arrived, self._context.now_ms()))
         if not settled:
             self._arm()
 
-    def _lost(self, channel: Channel, why: str) -> None:
-        number = self._numbers.get(channel)
-        if number is not None:
-            _log.info("the quorum connection with %s is gone: %s", channel.name, why)
-            self._forget(number)
-            self._input(self.core.disconnected(number))
+    def _lost(self, conn: int) -> None:
+        self._learner_gone(conn)
+        self._input(self.core.disconnected(conn))
 
-    def _forget(self, number: int) -> None:
-        channel = self._channels.pop(number)
-        del self._numbers[channel], self._streams[number]
+    def _learner_gone(self, conn: int) -> None:
         if self.pipeline is not None:
-            self.pipeline.learner_gone(channel)
+            self.pipeline.learner_gone(conn)
 
     # -- inputs and effects
 
@@ -286,10 +231,7 @@ class Leading:
         context = self._context
         match effect:
             case SendTo(conns, data):
-                for conn in conns:
-                    channel = self._channels.get(conn)
-                    if channel is not None:
-                        channel.send(data)
+                self._port.send(conns, data)
             case Log(entries):
                 self._log.append(entries)
             case Commit(entries):
@@ -303,12 +245,10 @@ class Leading:
             case Revalidate(conn, session, timeout_ms):
                 self._revalidate(conn, session, timeout_ms)
             case Close(conn, reason):
-                channel = self._channels[conn]
-                _log.warning("closing the quorum connection with %s: %s", channel.name, reason)
-                self._forget(conn)
-                channel.abort()
+                self._port.hang_up(conn, reason)
+                self._learner_gone(conn)
             case SyncLearner(conn, plan):
-                self._sync(conn, plan)
+                self._port.sync(conn, plan, lambda: self._sync_sent(conn))
             case StoreEpoch(which, epoch):
                 context.store_epoch(which, epoch)
             case LastSeenConfig(text):
@@ -322,30 +262,8 @@ class Leading:
             case _:
                 raise AssertionError(f"no effect of a leader: {effect}")
 
-    def _sync(self, conn: int, plan: SyncPlan) -> None:
-        channel = self._channels[conn]
-        _log.info("synchronizing %s by %s of zxid 0x%x", channel.name, PACKET_NAMES[plan.op], plan.zxid)
-        self._context.stats.metrics.count("snap_count" if plan.op == Packet.SNAP else "diff_count")
-        pieces = self._snapshot(plan) if plan.op == Packet.SNAP else plan.packets(self._context.db)
-        channel.stream(pieces, lambda: self._sync_sent(conn), stall_s=self._stall_s)
-
     def _sync_sent(self, conn: int) -> None:
         self._input(self.core.sync_sent(conn, self._context.now_ms()))
-
-    def _snapshot(self, plan: SyncPlan) -> Generator[bytes, None, None]:
-        """SNAP, and the tree as it is when the plan was made: nothing is applied between that and the first piece."""
-        db = self._context.db
-        while db.tree.dump is not None:
-            # A snapshot for the disk, or for another learner, is being taken; one at a time.
-            yield b""
-        dump = Dump(db.tree, dict(db.sessions))
-        try:
-            yield encode(Packet.SNAP, dump.zxid)
-            while piece := dump.next_chunk(_NODES):
-                yield piece
-            yield SIGNATURE
-        finally:
-            dump.close()
 
     def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
         context = self._context
@@ -380,7 +298,7 @@ class Leading:
                 multi_address=settings.multi_address_enabled,
                 oracle=settings.oracle_path is not None,
             ),
-            limit=self._limit,
+            limit=settings.jute_max_buffer + settings.jute_max_buffer_extra,
         )
         commit = CommitStage(tree, prep.pending, sessions)
         self.pipeline = LocalPipeline(
@@ -463,20 +381,18 @@ class Leading:
     # -- learners
 
     def _forwarded(self, conn: int, requests: Iterable[ForwardedRequest]) -> None:
-        channel = self._channels.get(conn)
         pipeline = self.pipeline
-        if channel is None or pipeline is None:
+        if conn not in self._port or pipeline is None:
             return
         left = iter(requests)
-        while pipeline.forwarded(channel, left):
+        while pipeline.forwarded(conn, left):
             # The sync stands behind all that was validated before it.
             self._flush()
             self._perform(self.core.sync(conn))
 
     def _revalidate(self, conn: int, session: int, timeout_ms: int) -> None:
-        channel = self._channels.get(conn)
-        if channel is not None and self.pipeline is not None:
+        if conn in self._port and self.pipeline is not None:
             # The learner takes what comes behind the answer for the client's new connection.
             self._flush()
-            valid = self.pipeline.revalidate(channel, session, timeout_ms)
+            valid = self.pipeline.revalidate(conn, session, timeout_ms)
             self._perform(self.core.revalidated(conn, session, valid))

@@ -5,7 +5,6 @@ import random
 
 import pytest
 
-from zabra.quorum import channel as channel_module
 from zabra.quorum.channel import Channel, ChannelOwner
 from zabra.sim.loop import new_loop
 from zabra.sim.network import Network
@@ -34,7 +33,7 @@ class Reader(asyncio.Protocol):
 class World:
     """One channel, dialled, and what was told of it."""
 
-    def __init__(self):
+    def __init__(self, **options):
         self.loop = new_loop(Trace())
         self.network = Network(self.loop, random.Random(1), chop=0.0)
         self.reader = Reader()
@@ -49,7 +48,7 @@ class World:
 
         async def begin():
             await self.loop.create_server(lambda: self.reader, None, 7)
-            _, self.channel = await self.loop.create_connection(lambda: Channel(owner), "host", 7)
+            _, self.channel = await self.loop.create_connection(lambda: Channel(owner, **options), "host", 7)
 
         self.call(begin)
         self.run(1)
@@ -70,6 +69,14 @@ class World:
 @pytest.fixture
 def world():
     made = World()
+    yield made
+    made.loop.world.die()
+
+
+@pytest.fixture
+def narrow():
+    """A MiB may wait for the other side."""
+    made = World(backlog_max=MIB)
     yield made
     made.loop.world.die()
 
@@ -162,34 +169,31 @@ def test_a_stream_that_breaks_off_cuts_the_connection(world):
     assert world.reader.lost
 
 
-def test_too_much_behind_a_stream_cuts_the_connection(world, monkeypatch):
-    monkeypatch.setattr(channel_module, "BACKLOG_MAX", MIB)
-
+def test_too_much_behind_a_stream_cuts_the_connection(narrow):
     def pieces():
         while True:
             yield b""
 
     def begin():
-        world.channel.stream(pieces(), lambda: None, stall_s=60)
-        world.channel.send(bytes(MIB))
-        world.channel.send(b"x")
+        narrow.channel.stream(pieces(), lambda: None, stall_s=60)
+        narrow.channel.send(bytes(MIB))
+        narrow.channel.send(b"x")
 
-    world.call(begin)
-    world.run(1)
-    assert world.closed == [f"{MIB + 1} bytes wait behind its sync"]
+    narrow.call(begin)
+    narrow.run(1)
+    assert narrow.closed == [f"{MIB + 1} bytes wait behind its sync"]
 
 
-def test_who_does_not_read_is_cut(world, monkeypatch):
-    monkeypatch.setattr(channel_module, "BACKLOG_MAX", MIB)
-    world.call(world.reader.transport.pause_reading)
+def test_who_does_not_read_is_cut(narrow):
+    narrow.call(narrow.reader.transport.pause_reading)
 
     def begin():
         for _ in range(40):
-            world.channel.send(bytes(MIB // 16))
+            narrow.channel.send(bytes(MIB // 16))
 
-    world.call(begin)
-    world.run(1)
-    assert world.closed == ["it does not read"]
+    narrow.call(begin)
+    narrow.run(1)
+    assert narrow.closed == ["it does not read"]
 
 
 def test_a_close_by_the_other_side_is_told_once(world):
