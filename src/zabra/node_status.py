@@ -69,8 +69,13 @@ class NodeStatus(StatusSource):
         # Whoever serves has been through discovery and synchronisation.
         peer_state = f"{member.election.state.name.lower()} - broadcast"
         leader = self._leader(role) if isinstance(role, Leading) else None
-        master = role.leader if isinstance(role, Following) and role.observer else None
-        return MemberStatus(membership.config, own, peer_state, leader, master)
+        master = observers = None
+        if isinstance(role, Following):
+            master = role.master_id if role.observer else None
+            observers = role.informing.core.attached if role.informing is not None else None
+        elif isinstance(role, Leading):
+            observers = role.core.statistics().observers
+        return MemberStatus(membership.config, own, peer_state, leader, master, observers)
 
     def _leader(self, role: Leading) -> LeaderStatus:
         statistics = role.core.statistics()
@@ -79,7 +84,6 @@ class NodeStatus(StatusSource):
             learners=statistics.learners,
             synced_followers=statistics.followers,
             synced_non_voting_followers=statistics.followers_without_vote,
-            synced_observers=statistics.observers,
             pending_syncs=statistics.pending_syncs,
             uptime_ms=int(uptime_s * 1000),
         )

@@ -75,6 +75,8 @@ class Spec:
     config: Mapping[str, str] = field(default_factory=dict)
     #: More ``-D`` properties.
     properties: Mapping[str, str] = field(default_factory=dict)
+    #: Where the other members find it; ports that all have the same number need an address each.
+    host: str = LOOPBACK
 
 
 class Member(ServerProcess):
@@ -93,7 +95,8 @@ class Member(ServerProcess):
     def line(self, *, observer: bool | None = None) -> str:
         """Its line of the membership, in the role it was made for or another."""
         role = "observer" if (self.spec.observer if observer is None else observer) else "participant"
-        return f"server.{self.sid}={LOOPBACK}:{self.quorum_port}:{self.election_port}:{role};{LOOPBACK}:{self.port}"
+        ports = f"{self.quorum_port}:{self.election_port}:{role};{LOOPBACK}:{self.port}"
+        return f"server.{self.sid}={self.spec.host}:{ports}"
 
     def write_config(self) -> Path:
         """Written once: with ``reconfigEnabled`` the file belongs to the server from then on."""

@@ -132,8 +132,10 @@ class LearnerDatabase:
 class LearnerRig:
     """One learner with clients; its :attr:`clients` are made as those of :class:`Rig`."""
 
-    def __init__(self, leader: LeaderRig, server_id: int = 2) -> None:
+    def __init__(self, leader: LeaderRig, server_id: int = 2, *, observer: bool = False) -> None:
+        """``observer``: it does not hear of proposals."""
         self.leader = leader
+        self.observer = observer
         settings = self.settings = leader.settings
         self.clock: FakeClock = leader.clock
         self.scheduler: FakeScheduler = leader.scheduler
@@ -184,12 +186,19 @@ class LearnerRig:
             self.sent.append,
             self.scheduler,
             self.clock.monotonic,
-            lambda: self.leader.last_proposed if self.told is None else self.told,
+            self.last_told,
             limit=self.settings.jute_max_buffer * 2,
+            informed_only=self.observer,
         )
         attach = Attach(self.hub, ConnectionThrottle(self.settings, ZeroRandom(), 0))
         self.hub.prepare(self.pipeline, self.reads, attach, self.tree)
         self.hub.run()
+
+    def last_told(self) -> int:
+        """The newest zxid it knows of."""
+        if self.observer:
+            return self.tree.last_zxid
+        return self.leader.last_proposed if self.told is None else self.told
 
     def requests(self) -> list[ForwardedRequest]:
         """Take the requests that were sent; there must be nothing else."""

@@ -63,10 +63,9 @@ class LeaderStatus(NamedTuple):
 
     #: Connections, in whatever stage.
     learners: int
-    #: Followers that get every proposal, those of them without a vote, and observers that do.
+    #: Followers that get every proposal, and those of them without a vote.
     synced_followers: int
     synced_non_voting_followers: int
-    synced_observers: int
     #: Zxids whose commit a sync request waits for.
     pending_syncs: int
     #: Since the epoch was established.
@@ -86,6 +85,8 @@ class MemberStatus(NamedTuple):
     leader: LeaderStatus | None = None
     #: Of an observer: the id of the server that it learns from.
     observer_master: int | None = None
+    #: Observers that get every commit from this server; None where it takes none.
+    synced_observers: int | None = None
 
 
 class StatusSource(Protocol):
@@ -247,11 +248,15 @@ def register_member_gauges(metrics: Metrics, source: StatusSource) -> None:
         member = source.member
         return len(member.config.voters) if member is not None else None
 
+    def synced_observers() -> Number | None:
+        member = source.member
+        return member.synced_observers if member is not None else None
+
     gauge("quorum_size", quorum_size)
     gauge("learners", leading(lambda leader: leader.learners))
     gauge("synced_followers", leading(lambda leader: leader.synced_followers))
     gauge("synced_non_voting_followers", leading(lambda leader: leader.synced_non_voting_followers))
-    gauge("synced_observers", leading(lambda leader: leader.synced_observers))
+    gauge("synced_observers", synced_observers)
     gauge("pending_syncs", leading(lambda leader: leader.pending_syncs))
     gauge("leader_uptime", leading(lambda leader: leader.uptime_ms))
     gauge("last_proposal_size", leading(lambda _: stats.last_proposal_size))

@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Final
+from typing import Final, cast
 
 from zabra.consts import Op
 from zabra.pipeline.learned import NO_CXID, Learned, SessionQueue, Sync
@@ -27,7 +27,7 @@ from zabra.sessions.tracker import Session
 from zabra.wire.primitives import Reader, pack_vector
 from zabra.wire.records_data import encode_identity
 from zabra.zab import packets
-from zabra.zab.packets import Packet
+from zabra.zab.packets import ForwardedRequest, Packet
 from zabra.zab.syncplan import Entry
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ _REQUEST: Final = Packet.REQUEST
 #: How many raw ACL lists are remembered because they parse, and how long one may be.
 _ACLS_MAX: Final = 1024
 _ACL_SIZE_MAX: Final = 1024
+#: SyncRequest of the root.
+_SYNC_RECORD: Final = b"\x00\x00\x00\x01/"
 _MASK64: Final = (1 << 64) - 1
 
 
@@ -83,15 +85,19 @@ class ForwardingPipeline:
         last_proposed: Callable[[], int],
         *,
         limit: int = 1 << 20,
+        informed_only: bool = False,
     ) -> None:
         """``send(data)`` gives whole packets to the leader's connection, at most once a turn and in order.
 
         ``last_proposed()`` is the newest zxid that the leader has told of, ``limit`` the longest buffer in a record.
+        ``informed_only``: an observer, which does not hear of proposals before they are committed.
         """
         self.sessions = sessions
         self.touch = sessions.touch
         #: Id and timeout (ms) of the sessions used since the last call, for the answer to a ping.
         self.take_touched = sessions.take_touched
+        #: The same of an observer's clients; ``touch_remote(session_id, timeout_ms)``.
+        self.touch_remote = sessions.touch_remote
         self._learned = Learned(db, sessions)
         self._queues = self._learned.queues
         self._send = send
@@ -99,6 +105,9 @@ class ForwardingPipeline:
         self._monotonic = monotonic
         self._last_proposed = last_proposed
         self._limit = limit
+        self._informed_only = informed_only
+        #: Called with the id of each session that a client comes back with, before the leader is asked.
+        self.on_renewal: Callable[[int], None] = lambda session_id: None
         #: Packets of this turn.
         self._out: list[bytes] = []
         self._scheduled = False
@@ -108,8 +117,8 @@ class ForwardingPipeline:
         #: Of turns that are not wholly answered: when, and ``_forwarded`` at its end.
         self._turns: deque[tuple[float, int]] = deque()
         self._turn_started = 0.0
-        #: Session id -> renewals that the leader was asked about: timeout, whom to tell.
-        self._renewals: dict[int, deque[tuple[int, Callable[[Session | None], None]]]] = {}
+        #: Session id -> whom to tell whether it lives, in the order in which the leader was asked.
+        self._renewals: dict[int, deque[Callable[[bool], None]]] = {}
         #: Raw ACL lists of creates that parsed.
         self._acls: set[bytes] = set()
 
@@ -229,9 +238,42 @@ class ForwardingPipeline:
         self, conn: Requester, session_id: int, timeout_ms: int, now_ms: int, done: Callable[[Session | None], None]
     ) -> None:
         """Ask the leader whether a session lives; ``done`` never hears of it when the role ends first."""
-        self._renewals.setdefault(session_id, deque()).append((timeout_ms, done))
+        self.on_renewal(session_id)
+        if not self._informed_only:
+            self.revalidate(session_id, timeout_ms, lambda valid: self._renewed(session_id, timeout_ms, valid, done))
+            return
+        # What its client asked elsewhere may be proposed by now, and an observer would take it for what comes next:
+        # the sync behind is answered when all that is committed.
+        verdict: list[bool] = []
+        self.revalidate(session_id, timeout_ms, verdict.append)
+        self.relay_sync(
+            ForwardedRequest(session_id, 0, Op.SYNC, _SYNC_RECORD, None),
+            lambda: self._renewed(session_id, timeout_ms, verdict == [True], done),
+        )
+
+    # -- what others want of the leader: observers that learn from this server, or we on their behalf
+
+    def revalidate(self, session_id: int, timeout_ms: int, done: Callable[[bool], None]) -> None:
+        """Ask whether a session lives, and have it moved here: ``done(valid)``."""
+        self._renewals.setdefault(session_id, deque()).append(done)
         self.stamp()
         self._out.append(packets.revalidate(session_id, timeout_ms))
+
+    def relay(self, request: ForwardedRequest) -> None:
+        """Forward a request that nobody here waits for."""
+        self.stamp()
+        self._out.append(packets.request(request))
+
+    def relay_sync(self, request: ForwardedRequest, done: Callable[[], None]) -> None:
+        """Forward a sync; ``done()`` when all that was proposed before it is committed, and applied here."""
+        self.relay(request)
+        self._learned.syncs.append(done)
+
+    def release_session(self, session_id: int) -> None:
+        """The client of a session is elsewhere now: hang up on it."""
+        session = self.sessions.get(session_id)
+        if session is not None and session.owner is not None:
+            cast(Requester, session.owner).close()
 
     def _forward(self, conn: Requester, session: Session, xid: int, op: int, record: bytes) -> None:
         self.stamp()
@@ -272,9 +314,12 @@ class ForwardingPipeline:
         if not renewals:
             _log.warning("the leader answers about session 0x%x, of which nobody asked", session_id & _MASK64)
             return
-        timeout_ms, done = renewals.popleft()
+        done = renewals.popleft()
         if not renewals:
             del self._renewals[session_id]
+        done(valid)
+
+    def _renewed(self, session_id: int, timeout_ms: int, valid: bool, done: Callable[[Session | None], None]) -> None:
         if not valid:
             done(None)
             return

@@ -19,7 +19,7 @@ Source: ``CommitProcessor``, ``FinalRequestProcessor`` (3.9.5).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, cast
 
@@ -88,8 +88,8 @@ class Learned:
         self.queues: dict[int, SessionQueue] = {}
         #: Requests that have left the queues.
         self.answered = 0
-        #: Those that the leader has not answered.
-        self.syncs: deque[Sync] = deque()
+        #: Those that the leader has not answered, and what to call for those of other servers among them.
+        self.syncs: deque[Sync | Callable[[], None]] = deque()
         #: Session id -> the zxid up to which no transaction is its present connection's.
         self._floors: dict[int, int] = {}
 
@@ -192,7 +192,9 @@ class Learned:
         if not self.syncs:
             return False
         sync = self.syncs.popleft()
-        if not sync.passed:
+        if not isinstance(sync, Sync):
+            sync()
+        elif not sync.passed:
             self.queues[sync.session_id].remove((NO_CXID, sync.conn, Op.SYNC, sync))
             self.answered += 1
             sync.conn.answer_sync(sync.xid, sync.body)

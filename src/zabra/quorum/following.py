@@ -18,6 +18,8 @@ from zabra.errors import ConfigError, DataError, MarshallingError, ProtocolError
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.quorum.channel import Channel, ChannelOwner
 from zabra.quorum.context import DISK_ERRORS, Context, Outcome
+from zabra.quorum.informing import Informing
+from zabra.quorum.masters import Master
 from zabra.quorum.rolelog import RoleLog
 from zabra.sessions.learner import LearnerSessions
 from zabra.storage.snapstream import SnapStreamLoader
@@ -59,13 +61,28 @@ _CATCH_UP_S: Final = 0.05
 
 
 class Following:
-    """The time under one leader. :meth:`run` is all of it."""
+    """The time under one leader, or one observer master. :meth:`run` is all of it."""
 
-    def __init__(self, context: Context, leader: int, *, observer: bool, snapshot_epoch: int | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        leader: int,
+        *,
+        observer: bool,
+        snapshot_epoch: int | None,
+        master: Master | None = None,
+    ) -> None:
+        """``master``: learn from this server instead of the leader."""
         self._context = context
         self.leader = leader
         self.observer = observer
+        self._master = master
+        #: The id of the server that we learn from, and what to call it.
+        self.master_id = leader if master is None else master.sid
+        self._whom = f"server {self.master_id}, {'the leader' if master is None else 'an observer master'}"
         self.pipeline: ForwardingPipeline | None = None
+        #: The observers that learn from us.
+        self.informing: Informing | None = None
         settings = context.settings
         self.core = Learner(
             context.my_id,
@@ -104,7 +121,7 @@ class Following:
         try:
             self._channel = await self._connect()
             if self._channel is None or self._channel.is_over:
-                return Outcome(reason=f"server {self.leader}, the leader, cannot be reached")
+                return Outcome(reason=f"{self._whom}, cannot be reached")
             self._perform(self.core.start(self._context.now_ms()))
             self._arm()
             return await self._ended
@@ -137,6 +154,8 @@ class Following:
             self._channel.abort()
         if self.pipeline is not None:
             self.pipeline.stop()
+        if self.informing is not None:
+            await self.informing.close()
         self._context.host.halt()
         if self._busy is not None:
             await self._busy
@@ -151,12 +170,15 @@ class Following:
     async def _connect(self) -> Channel | None:
         """Dial all addresses of the leader at once, a few times (``Learner.connectToLeader``)."""
         settings = self._context.settings
-        line = self._context.membership.line_of(self.leader)
-        if line is None:
-            _log.warning("no membership has server %d, which shall lead", self.leader)
-            return None
+        if self._master is not None:
+            addresses = list(self._master.addresses)
+        else:
+            line = self._context.membership.line_of(self.leader)
+            if line is None:
+                _log.warning("no membership has server %d, which shall lead", self.leader)
+                return None
+            addresses = [(host, port) for host, port, _ in line.addresses]
         give_up = self._loop.time() + settings.connect_to_learner_master_limit * settings.tick_time_ms / 1000
-        addresses = [(host, port) for host, port, _ in line.addresses]
         pause_s = settings.leader_connect_delay_during_retry_ms / 1000
         for share in (*_QUICK_PAUSES, *[1.0] * (_TRIES - 1), None):
             left = give_up - self._loop.time()
@@ -203,7 +225,7 @@ class Following:
                 _, channel = await self._loop.create_connection(lambda: Channel(owner, no_delay=no_delay), host, port)
         except (OSError, ValueError) as error:
             why = str(error) or "no answer in time"
-            _log.warning("cannot reach server %d, the leader, at %s:%d: %s", self.leader, host, port, why)
+            _log.warning("cannot reach %s, at %s:%d: %s", self._whom, host, port, why)
             return None
         return channel
 
@@ -420,6 +442,8 @@ class Following:
         config = self._membership(text)
         if config is None:
             return
+        if self.informing is not None and designated is not None and zxid is not None:
+            self.informing.activates(zxid, designated)
         moves = self._context.activate(config, designated, zxid, self.leader)
         if moves is not None:
             self._designated = (moves.leader, moves.zxid)
@@ -445,11 +469,15 @@ class Following:
             context.runtime.clock.monotonic,
             lambda: self.core.last_zxid,
             limit=settings.jute_max_buffer + settings.jute_max_buffer_extra,
+            informed_only=self.observer,
         )
         context.election.epoch_established(epoch)
         context.show_membership()
-        _log.info("in sync with server %d, the leader of epoch 0x%x", self.leader, epoch)
+        _log.info("in sync with %s, in epoch 0x%x", self._whom, epoch)
         context.host.serve(context.with_local_sessions(self.pipeline, self.pipeline))
+        if settings.observer_master_port > 0 and not self.observer:
+            self.informing = Informing(context, self.pipeline, epoch)
+            self.informing.start()
 
     def _send(self, data: bytes) -> None:
         if self._channel is not None:
@@ -465,3 +493,5 @@ class Following:
                 apply(entry)
         else:
             self._context.host.commit_turn(entries, self.pipeline.waiting_since)
+            if self.informing is not None:
+                self.informing.committed(entries)

@@ -22,6 +22,7 @@ from zabra.quorum.context import DISK_ERRORS, Context, Outcome
 from zabra.quorum.elector import Elector
 from zabra.quorum.following import Following
 from zabra.quorum.leading import Leading
+from zabra.quorum.masters import Masters
 from zabra.quorum.mesh import Mesh, MeshOptions
 from zabra.zab.election import Election, Intervals
 from zabra.zab.types import Elected, ServerState
@@ -79,6 +80,7 @@ class Member:
             ),
         )
         membership.on_change = self._membership_changed
+        self._masters = Masters(membership, settings.observer_master_port, context.runtime.random)
         #: The role taken; None while looking.
         self.role: Leading | Following | None = None
         self._decided: asyncio.Future[Elected] | None = None
@@ -193,9 +195,12 @@ class Member:
         if elected.state is ServerState.LEADING:
             self.role = Leading(context, elected)
         else:
+            master = None
             if observer:
-                await self._wait_up_to(settings.observer_reconnect_delay_ms)
-            self.role = Following(context, leader, observer=observer, snapshot_epoch=snapshot_epoch)
+                if self._masters.is_round_over(leader):
+                    await self._wait_up_to(settings.observer_reconnect_delay_ms)
+                master = self._masters.next(leader)
+            self.role = Following(context, leader, observer=observer, snapshot_epoch=snapshot_epoch, master=master)
         try:
             outcome = await self.role.run()
         finally:

@@ -56,6 +56,10 @@ class LearnerSessions:
         self._touched[session.id] = session.timeout_ms
         return True
 
+    def touch_remote(self, session_id: int, timeout_ms: int) -> None:
+        """Note that a client of somebody who learns from this server has used its session."""
+        self._touched[session_id] = timeout_ms
+
     def take_touched(self) -> list[tuple[int, int]]:
         """Id and timeout in ms of the sessions used since the last call."""
         touched = list(self._touched.items())

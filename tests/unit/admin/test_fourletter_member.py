@@ -39,11 +39,10 @@ def leader(follower):
         learners=2,
         synced_followers=1,
         synced_non_voting_followers=0,
-        synced_observers=1,
         pending_syncs=4,
         uptime_ms=1500,
     )
-    follower.member = MemberStatus(CONFIG, CONFIG.members[1], "leading - broadcast", status)
+    follower.member = MemberStatus(CONFIG, CONFIG.members[1], "leading - broadcast", status, synced_observers=1)
     follower.stats.record_proposal_sizes(48, 90, 50)
     return follower
 

@@ -94,19 +94,48 @@ def test_what_is_asked_elsewhere_answers_no_later_request_here(leader: LeaderRig
     assert client.transport.closed
 
 
-def test_an_observer_is_not_told_of_proposals(leader: LeaderRig, learner: LearnerRig) -> None:
-    """It knows what is committed only; what it has itself left behind is still not taken for something new."""
-    client = learner.client()
-    learner.told = learner.tree.last_zxid
+@pytest.fixture
+def observer(leader: LeaderRig) -> LearnerRig:
+    return LearnerRig(leader, server_id=4, observer=True)
+
+
+def test_what_was_left_behind_on_an_observer_answers_nobody(observer: LearnerRig) -> None:
+    client = observer.client()
     client.request(Op.CREATE, create_body("/old"), 1)
-    learner.deliver()
+    observer.deliver()
     client.cut()
-    again = learner.comes_back(client)
-    learner.deliver()
-    learner.answers.popleft()()
+    again = observer.moved_client(client)
     again.request(Op.CREATE, create_body("/old"), 1)
-    learner.work()
-    assert [(reply.xid, reply.err) for reply in again.replies()[1:]] == [(1, Code.NODE_EXISTS)]
+    observer.work()
+    assert [(reply.xid, reply.err) for reply in again.replies()] == [(1, Code.NODE_EXISTS)]
+
+
+def test_an_observer_takes_a_client_when_all_it_asked_elsewhere_is_committed(
+    leader: LeaderRig, learner: LearnerRig, observer: LearnerRig
+) -> None:
+    """It is not told of proposals: it would take the old request 1 for the one it is asked."""
+    client = learner.client()
+    client.request(Op.CREATE, create_body("/a"), 1)
+    learner.deliver()
+    again = observer.comes_back(client)
+    observer.deliver()
+    # The leader has answered that the session lives.
+    observer.answers.popleft()()
+    assert again.take() == []
+    leader.commit()
+    assert len(again.take()) == 1
+    again.request(Op.CREATE, create_body("/a"), 1)
+    observer.work()
+    assert [(reply.xid, reply.err) for reply in again.replies()] == [(1, Code.NODE_EXISTS)]
+
+
+def test_an_observer_refuses_a_client_whose_session_is_gone(leader: LeaderRig, observer: LearnerRig) -> None:
+    client = observer.client()
+    client.cut()
+    leader.sessions.remove(client.session_id)
+    again = Client(observer)  # type: ignore[arg-type]
+    assert again.connect(session_id=client.session_id, password=client.password) == (0, 0)
+    assert again.transport.closed
 
 
 def test_what_is_never_answered_holds_up_no_new_connection(learner: LearnerRig) -> None:

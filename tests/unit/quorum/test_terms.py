@@ -119,7 +119,7 @@ def test_operators_are_told_how_a_member_stands(ensemble):
     assert (follower.peer_state, follower.leader, follower.observer_master) == ("following - broadcast", None, None)
     assert (observer.peer_state, observer.leader, observer.observer_master) == ("observing - broadcast", None, 2)
     assert (leader.peer_state, leader.observer_master) == ("leading - broadcast", None)
-    assert leader.leader[:5] == (2, 1, 0, 1, 0)
+    assert (*leader.leader[:4], leader.synced_observers) == (2, 1, 0, 0, 1)
     assert 0 < leader.leader.uptime_ms < 3000
     for sid, member in enumerate((follower, leader, observer), 1):
         assert member.own is member.config.members[sid]
