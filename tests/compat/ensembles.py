@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import random
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,6 +93,12 @@ class Member(ServerProcess):
         self.election_port = low_port()
         #: Set by the ensemble before the first start.
         self.lines: Sequence[str] = ()
+
+    def pause(self) -> None:
+        """SIGSTOP; nothing that is sent to it is read from now on, and it may only be killed."""
+        os.kill(self.pid, signal.SIGSTOP)
+        while "\nState:\tT" not in Path(f"/proc/{self.pid}/status").read_text():
+            time.sleep(0.001)
 
     def line(self, *, observer: bool | None = None) -> str:
         """Its line of the membership, in the role it was made for or another."""

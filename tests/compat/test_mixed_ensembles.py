@@ -673,6 +673,35 @@ def test_servers_change_roles_and_ports(mix: Mix) -> None:
 # ---- the leader dies
 
 
+def test_what_only_a_dead_leader_has_is_gone_when_it_comes_back(mix: Mix) -> None:
+    """It logs what nobody else gets, and dies; the others agree on a leader without it, who cuts its log."""
+    if mix.observed:
+        pytest.skip("of two voters both are needed for another leader")
+    ensemble = mix.ensemble
+    old = ensemble[mix.leader]
+    ensemble.fill(old.sid, 3)
+    last = ensemble.quiet()
+    with ensemble.client(old.sid) as client:
+        followers = ensemble.followers()
+        for follower in followers:
+            follower.pause()
+        for number in range(3):
+            client.post(jute.SET_DATA, jute.set_data("/fill", b"only here %d" % number, -1))
+        ensemble.until("it logs them", lambda: datafiles.read_logs(old.data)[-1].zxid >= last + 4)
+        for member in (old, *followers):
+            member.kill()
+    ensemble.start(*(follower.sid for follower in followers))
+    leader = ensemble.leader()
+    before = int(leader.metrics()["diff_count"])
+    ensemble.start(old.sid)
+    assert int(leader.metrics()["diff_count"]) == before + 1, "no DIFF or TRUNC"
+    assert datafiles.read_logs(old.data)[-1].zxid <= last + 1
+    with mix.clients() as clients:
+        for member_client in clients.values():
+            assert not read(synced(member_client), "/fill")[0].startswith(b"only here")
+    ensemble.check_digests()
+
+
 def test_leader_killed(mix: Mix) -> None:
     ensemble = mix.ensemble
     killed = ensemble[mix.leader]
