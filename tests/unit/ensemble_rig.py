@@ -291,7 +291,10 @@ class Ensemble:
     def boot(self, *sids: int) -> None:
         """Start these servers, or all."""
         for sid in sids or self.machines:
-            self.machines[sid].boot()
+            machine = self.machines[sid]
+            before = machine.server
+            machine.boot()
+            self.wait(lambda machine=machine, before=before: machine.server is not before)
 
     def start(self, *sids: int) -> None:
         """Start these servers, or all, and wait until they serve."""
@@ -312,6 +315,16 @@ class Ensemble:
         """Until all of these, or all there are, serve."""
         waited = [self.machines[sid] for sid in sids or self.machines]
         self.wait(lambda: all(machine.serving for machine in waited), seconds)
+
+    def wait_led(self, *sids: int, seconds: float = 20) -> int:
+        """Until one of these leads and the others serve; who leads."""
+
+        def led() -> bool:
+            machines = [self.machines[sid] for sid in sids]
+            return all(machine.serving for machine in machines) and any(m.mode == "leader" for m in machines)
+
+        self.wait(led, seconds)
+        return next(sid for sid in sids if self.machines[sid].mode == "leader")
 
     def modes(self) -> dict[int, str]:
         """Id -> what the server is."""

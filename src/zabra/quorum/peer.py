@@ -23,7 +23,7 @@ from zabra.quorum.elector import Elector
 from zabra.quorum.following import Following
 from zabra.quorum.leading import Leading
 from zabra.quorum.masters import Masters
-from zabra.quorum.mesh import Mesh, MeshOptions
+from zabra.quorum.mesh import BindError, Mesh, MeshOptions
 from zabra.zab.election import Election, Intervals
 from zabra.zab.types import Elected, ServerState
 
@@ -253,5 +253,5 @@ class Member:
             config = self.context.membership.config
             try:
                 await self.mesh.listen()
-            except DISK_ERRORS as error:
+            except BindError as error:
                 _log.error("%s", error)
