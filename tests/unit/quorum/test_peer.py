@@ -86,9 +86,8 @@ def test_servers_elect_and_serve(made, log):
         for other in clients:
             assert client.ok(Op.EXISTS, watch_body(f"/from-{other}")), (sid, other)
     # Three sessions and three nodes: on every disk.
-    assert {sid: three[sid].logged(durable=True) for sid in (1, 2, 3)} == dict.fromkeys(
-        (1, 2, 3), [z(1, counter) for counter in range(1, 7)]
-    )
+    everything = [z(1, counter) for counter in range(1, 7)]
+    assert [three[sid].logged(durable=True) for sid in (1, 2, 3)] == [everything] * 3
 
 
 def test_the_others_go_on_without_their_leader_and_it_follows_them_later(three):
@@ -187,7 +186,7 @@ def lonely_writes(ensemble):
 
 
 def test_what_only_a_deposed_leader_had_is_cut_off(three):
-    """At the end of its term it applies what it has logged, so that the next leader can tell it to cut (ZOOKEEPER-2845)."""
+    """At the end of its term it applies what it has logged: so it is told what to cut (ZOOKEEPER-2845)."""
     three.fill(3, 3)
     leader = lonely_writes(three)
     looks(three, leader)
