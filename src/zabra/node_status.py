@@ -173,12 +173,20 @@ class NodeStatus(StatusSource):
         clock = self._server.runtime.clock
         return clock.wall_ms() + int(monotonic_ms - clock.monotonic() * 1000)
 
-    def session_buckets(self) -> Iterable[tuple[int, list[int]]]:
-        sessions_here = self._server.pipeline.sessions
-        if not isinstance(sessions_here, SessionTracker):
-            return
-        for deadline, sessions in sessions_here.buckets():
-            yield self._to_wall(deadline), [session.id for session in sessions]
+    def session_buckets(self) -> Iterable[tuple[int, list[int]]] | None:
+        pipeline = self._server.pipeline
+        sessions = pipeline.behind.sessions if isinstance(pipeline, LocalSessions) else pipeline.sessions
+        return self._buckets(sessions) if isinstance(sessions, SessionTracker) else None
+
+    def session_timeouts(self) -> Mapping[int, int]:
+        return self._server.db.sessions
+
+    def local_session_buckets(self) -> Iterable[tuple[int, list[int]]] | None:
+        pipeline = self._server.pipeline
+        return self._buckets(pipeline.tracker) if isinstance(pipeline, LocalSessions) else None
+
+    def _buckets(self, tracker: SessionTracker) -> list[tuple[int, list[int]]]:
+        return [(self._to_wall(deadline), [session.id for session in some]) for deadline, some in tracker.buckets()]
 
     def connection_buckets(self) -> Iterable[tuple[int, list[tuple[Peer, int]]]]:
         width = self.settings.sessionless_cnxn_timeout_ms

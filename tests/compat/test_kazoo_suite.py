@@ -34,7 +34,7 @@ def test_every_waiting_test_passes_with_apache() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [1])
+@pytest.mark.parametrize("size", kazoo_suite.SIZES)
 def test_kazoo_suite_passes_as_with_apache(size: int, tmp_path: Path) -> None:
     try:
         kazoo_suite.environment_python()

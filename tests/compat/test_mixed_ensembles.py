@@ -431,8 +431,17 @@ def test_sessions_expire_once_for_all(mix: Mix) -> None:
         for sid, client in silent.items():
             create(client, f"/expires-{sid}", flags=EPHEMERAL)
         sessions = [client.session for client in silent.values()]
-        listed = leader.word("dump")
-        assert all(f"0x{session:x}" in listed for session in sessions)
+        for sid, member in ensemble.members.items():
+            listed = member.word("dump").partition("ephemeral nodes dump")[0].splitlines()
+            if sid == mix.leader:
+                assert listed[1].startswith("Session Sets (")
+                assert {f"\t0x{session:x}" for session in sessions} <= set(listed)
+            else:
+                synced(watchers[sid])
+                known = {f"0x{watcher.session:x}\t2000ms" for watcher in watchers.values()}
+                known |= {f"0x{session:x}\t1000ms" for session in sessions}
+                assert listed[1] == f"Global Sessions({len(listed) - 2}):"
+                assert known <= set(listed), listed
 
         def names() -> dict[int, list[str]]:
             found = {}

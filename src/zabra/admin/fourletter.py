@@ -10,7 +10,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from zabra.admin.status import FULL_VERSION, ConnectionStatus, MemberStatus, Peer, StatusSource
@@ -193,8 +193,17 @@ def _dirs(source: StatusSource) -> Iterator[str]:
 
 def _dump(source: StatusSource) -> Iterator[str]:
     yield "SessionTracker dump:\n"
-    sessions = [(when, [f"0x{_hex(sid)}" for sid in ids]) for when, ids in source.session_buckets()]
-    yield from _buckets("Session", sessions)
+    local = source.local_session_buckets()
+    if local is not None:
+        yield from _buckets("Local Session", _session_buckets(local))
+    sessions = source.session_buckets()
+    if sessions is not None:
+        yield from _buckets("Session" if local is None else "Global Session", _session_buckets(sessions))
+    else:
+        timeouts = source.session_timeouts()
+        yield f"Global Sessions({len(timeouts)}):\n"
+        for session_id in sorted(timeouts):
+            yield f"0x{_hex(session_id)}\t{timeouts[session_id]}ms\n"
     yield "ephemeral nodes dump:\n"
     owners = list(source.ephemerals())
     yield f"Sessions with Ephemerals ({len(owners)}):\n"
@@ -207,6 +216,10 @@ def _dump(source: StatusSource) -> Iterator[str]:
         for when, members in source.connection_buckets()
     ]
     yield from _buckets("Connections", connections)
+
+
+def _session_buckets(buckets: Iterable[tuple[int, list[int]]]) -> list[tuple[int, list[str]]]:
+    return [(when, [f"0x{_hex(session_id)}" for session_id in ids]) for when, ids in buckets]
 
 
 def _buckets(what: str, buckets: list[tuple[int, list[str]]]) -> Iterator[str]:

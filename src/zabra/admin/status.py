@@ -174,8 +174,14 @@ class StatusSource(Protocol):
     def reset_connection_stats(self) -> None:
         """``crst``: counters of every connection start again."""
 
-    def session_buckets(self) -> Iterable[tuple[int, list[int]]]:
-        """(when it expires, wall clock in ms; session ids) per expiry bucket, soonest first."""
+    def session_buckets(self) -> Iterable[tuple[int, list[int]]] | None:
+        """(when it expires, wall clock in ms; session ids) per expiry bucket, soonest first; None: elsewhere."""
+
+    def session_timeouts(self) -> Mapping[int, int]:
+        """Timeout in ms of every global session, by id."""
+
+    def local_session_buckets(self) -> Iterable[tuple[int, list[int]]] | None:
+        """The buckets of local sessions; None: there are to be none."""
 
     def connection_buckets(self) -> Iterable[tuple[int, list[tuple[Peer, int]]]]:
         """(when it is closed for silence, wall clock in ms; peer and session id) per bucket, soonest first."""

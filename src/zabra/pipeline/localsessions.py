@@ -60,8 +60,10 @@ class LocalSessions:
 
         ``refuse_ephemerals`` False leaves them to ``inner``, which refuses every write.
         """
-        self._inner = inner
-        self._tracker = tracker
+        #: The pipeline of all other sessions.
+        self.behind = inner
+        #: Those that are local.
+        self.tracker = tracker
         self._tree = tree
         self._call_soon = scheduler.call_soon
         self._monotonic = monotonic
@@ -75,21 +77,21 @@ class LocalSessions:
     @property
     def outstanding(self) -> int:
         """Requests submitted and not answered yet."""
-        return self._inner.outstanding
+        return self.behind.outstanding
 
     @property
     def count(self) -> int:
         """Local sessions."""
-        return len(self._tracker.sessions)
+        return len(self.tracker.sessions)
 
     def get(self, session_id: int) -> Session | None:
         """The session, local or not."""
-        session = self._tracker.get(session_id)
-        return session if session is not None else self._inner.sessions.get(session_id)
+        session = self.tracker.get(session_id)
+        return session if session is not None else self.behind.sessions.get(session_id)
 
     def touch(self, session: Session, now_ms: int) -> bool:
         """Give a session its full timeout again; nobody else hears of a local one."""
-        return self._tracker.touch(session, now_ms) if session.local else self._touch_inner(session, now_ms)
+        return self.tracker.touch(session, now_ms) if session.local else self._touch_inner(session, now_ms)
 
     # -- requests
 
@@ -99,31 +101,31 @@ class LocalSessions:
         """As the pipeline behind, but for ephemerals of local sessions."""
         if session.local and chunk[end - 1] & _EPHEMERAL:
             return False
-        return self._inner.create(conn, session, xid, op, chunk, start, stop, end)
+        return self.behind.create(conn, session, xid, op, chunk, start, stop, end)
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Raises MarshallingError; RequestError for an ephemeral that a local session cannot have."""
         if session.local and self._refuse and _makes_ephemeral(op, frame):
             if self._upgrade is None:
                 raise RequestError(Code.EPHEMERAL_ON_LOCAL_SESSION)
-            self._tracker.release(session)
+            self.tracker.release(session)
             session.local = False
             self._upgrade.upgrade_session(conn, session, int(self._monotonic() * 1000))
-        self._inner.submit(conn, session, xid, op, frame)
+        self.behind.submit(conn, session, xid, op, frame)
 
     def sync(self, conn: Requester, session: Session, xid: int, frame: bytes) -> bool:
         """As the pipeline behind."""
-        return self._inner.sync(conn, session, xid, frame)
+        return self.behind.sync(conn, session, xid, frame)
 
     def commit(self, writes: Sequence[Any], now_ms: int) -> int:
         """As the pipeline behind."""
-        return self._inner.commit(writes, now_ms)
+        return self.behind.commit(writes, now_ms)
 
     # -- sessions
 
     def create_session(self, conn: Requester, timeout_ms: int, now_ms: int) -> Session:
         """A local session; its connection hears of it in the next turn."""
-        session = self._tracker.create(timeout_ms, now_ms)
+        session = self.tracker.create(timeout_ms, now_ms)
         session.local = True
         self._call_soon(conn.session_opened, session)
         return session
@@ -132,27 +134,27 @@ class LocalSessions:
         self, conn: Requester, session_id: int, timeout_ms: int, now_ms: int, done: Callable[[Session | None], None]
     ) -> None:
         """A client comes back to a local session, or to one that the pipeline behind may know."""
-        session = self._tracker.get(session_id)
+        session = self.tracker.get(session_id)
         if session is None:
-            self._inner.renew_session(conn, session_id, timeout_ms, now_ms, done)
+            self.behind.renew_session(conn, session_id, timeout_ms, now_ms, done)
         else:
-            done(session if self._tracker.renew(session, timeout_ms, now_ms) else None)
+            done(session if self.tracker.renew(session, timeout_ms, now_ms) else None)
 
     def close_session(self, conn: Requester, session: Session, xid: int) -> None:
         """A local session needs no transaction to end."""
         if not session.local:
-            self._inner.close_session(conn, session, xid)
+            self.behind.close_session(conn, session, xid)
             return
-        self._tracker.remove(session.id)
+        self.tracker.remove(session.id)
         write = Write(conn, xid, Op.CLOSE_SESSION, self._tree.last_zxid)
         write.session = session
         self._call_soon(conn.session_closed, write)
 
     def expire(self, now_ms: int) -> list[Session]:
         """End the local sessions whose time is over, and cut their connections; which they were."""
-        gone = self._tracker.expired(now_ms)
+        gone = self.tracker.expired(now_ms)
         for session in gone:
-            self._tracker.remove(session.id)
+            self.tracker.remove(session.id)
             owner: Any = session.owner
             if owner is not None:
                 owner.close()

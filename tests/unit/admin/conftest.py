@@ -32,6 +32,8 @@ class FakeSource:
         self.session_count = 1
         self.local_session_count = 0
         self.connection_drop_probability = 0.0
+        self.expiring = [(1795488074000, [SESSION])]
+        self.local = None
         self.digests = []
         self.quotas = {}
         self.resets = 0
@@ -57,7 +59,13 @@ class FakeSource:
         self.resets += 1
 
     def session_buckets(self):
-        return [(1795488074000, [SESSION])]
+        return self.expiring
+
+    def session_timeouts(self):
+        return {SESSION: 30000, 7: 4000}
+
+    def local_session_buckets(self):
+        return self.local
 
     def connection_buckets(self):
         return [(1795488076000, [(("127.0.0.1", 47182), 0), (("127.0.0.1", 47114), SESSION)])]

@@ -78,6 +78,27 @@ def test_dirs(source):
     assert text("dirs", source) == "datadir_size: 67109358\nlogdir_size: 67109359\n"
 
 
+def sessions_of(dump):
+    """The part of a dump that is about sessions."""
+    return dump.partition("ephemeral nodes dump:")[0].removeprefix("SessionTracker dump:\n").splitlines()
+
+
+@pytest.mark.usefixtures("utc")
+def test_dump_of_local_sessions_and_those_that_all_know(source):
+    source.local = [(1795488076000, [5])]
+    assert sessions_of(text("dump", source)) == [
+        *("Local Session Sets (1)/(1):", "1 expire at Tue Nov 24 02:41:16 UTC 2026:", "\t0x5"),
+        *("Global Session Sets (1)/(1):", "1 expire at Tue Nov 24 02:41:14 UTC 2026:", "\t0x1000089db2f0000"),
+    ]
+
+
+def test_dump_where_sessions_expire_elsewhere(source):
+    source.expiring = None
+    assert sessions_of(text("dump", source)) == ["Global Sessions(2):", "0x7\t4000ms", "0x1000089db2f0000\t30000ms"]
+    source.local = []
+    assert sessions_of(text("dump", source))[:2] == ["Local Session Sets (0)/(0):", "Global Sessions(2):"]
+
+
 @pytest.mark.usefixtures("utc")
 def test_dump(source):
     assert text("dump", source) == (
