@@ -88,7 +88,7 @@ class ServerProcess:
         self.port = free_port()
         self._config = dict(config or {})
         self._properties = dict(properties or {})
-        self._wrapper = wrapper
+        self.wrapper = wrapper
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ServerProcess:
@@ -105,7 +105,7 @@ class ServerProcess:
 
     def spawn(self) -> ServerProcess:
         """Start the process without waiting for anything."""
-        command = [*self._wrapper, *command_of(self.kind, self._properties, self.write_config())]
+        command = [*self.wrapper, *command_of(self.kind, self._properties, self.write_config())]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment(), cwd=self.folder)
         return self

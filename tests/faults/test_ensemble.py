@@ -20,9 +20,10 @@ import pytest
 from compat import jute
 from compat.ensembles import FOLLOWER, LEADER, OBSERVER, Ensemble, Member, Spec
 from compat.rawclient import Client
-from compat.servers import ZABRA
+from compat.servers import ZABRA, require
 from faults.crowd import Crowd
 from faults.cuts import Cuts
+from faults.faulty import compile_faulty_disk, faulty, missing_cc
 from faults.history import complaints
 
 #: Ticks of a quarter of a second: an election and a synchronisation have 10 s, a silent connection 2 s.
@@ -169,6 +170,36 @@ def test_a_server_stands_still_for_longer_than_a_session_lasts(started: Ensemble
             started.wait_mode(stopped.sid, FOLLOWER)
             print(f"{stopped.sid} follows {time.monotonic() - awake:.2f} s after SIGCONT")
             at_work.goes_on("SIGCONT", awake)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The disk that loses what was not synced."""
+    require(missing_cc())
+    return compile_faulty_disk(tmp_path_factory.mktemp("library"))
+
+
+def test_machines_lose_power(library: Path, tmp_path: Path) -> None:
+    """In the middle of a write or sync of the log, one machine, then two: of what was not synced any part is lost."""
+    rng = random.Random(SEED)
+    with Ensemble(tmp_path, dict.fromkeys((1, 2, 3), Spec(ZABRA)), config=CONFIG) as ensemble:
+        ensemble.start()
+        with load(ensemble) as at_work:
+            for round_, count in enumerate((1, 2, 2)):
+                doomed = [ensemble[sid] for sid in rng.sample((1, 2, 3), count)]
+                for member in doomed:
+                    call, after = rng.choice(("write", "sync")), rng.randrange(20, 60)
+                    member.wrapper = faulty(library, call=call, path="/log.", after=after, seed=round_)
+                    assert member.stop() == 0
+                    member.spawn()
+                for member in doomed:
+                    assert member.wait(60) == -signal.SIGKILL
+                    member.wrapper = ()
+                began = time.monotonic()
+                for member in doomed:
+                    member.spawn()
+                at_work.goes_on(f"power lost on {[member.sid for member in doomed]}", began)
+                ensemble.wait_serving()
 
 
 def test_a_disk_that_fills_up(small_disk: Callable[[str], Path], tmp_path: Path) -> None:
