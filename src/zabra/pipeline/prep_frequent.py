@@ -90,10 +90,9 @@ def set_data(
     new.mark = 0
     # A zero digest nearly always means "below /zookeeper"; testing it first spares the prefix test.
     if before or not path.startswith(b"/zookeeper/"):
-        after = crc32(
-            _pack_digest(czxid, zxid, pzxid, ctime, now_ms, version, stored, aversion, owner),
-            crc32(data, crc32(path if path != b"/" else b"")),
-        )
+        text = _pack_digest(czxid, zxid, pzxid, ctime, now_ms, version, stored, aversion, owner)
+        # One checksum of a copy takes two thirds of the time of three.
+        after = crc32(path + data + text if path != b"/" else data + text)
     new.digest = after
     # As Pending.put, without the call; no multi is being validated here.
     changes[path] = (zxid, new)

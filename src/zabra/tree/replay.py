@@ -9,24 +9,29 @@ from __future__ import annotations
 
 from struct import Struct
 from typing import Final
+from zlib import crc32
 
 from zabra.consts import Op
-from zabra.tree.node import OPEN_ACL, after_child_change, after_set_data, new_node
-from zabra.tree.tree import DataTree
+from zabra.tree.node import DIGEST_INPUT, OPEN_ACL, STAT, after_child_change, after_set_data, new_node
+from zabra.tree.tree import DIGEST_LOG_INTERVAL, MASK64, DataTree
 from zabra.wire.records_data import Acl, encode_acl
 from zabra.wire.records_txn import CreateTxn
 from zabra.wire.txns import TxnBody, TxnDigest, TxnHeader
 
-#: session, cxid, zxid, time, type, and the length of the path that every frequent body begins with
-_HEAD: Final = Struct(">qiqqii")
+#: Behind session and cxid: zxid, time, type, and the length of the path that every frequent body begins with.
+_HEAD: Final = Struct(">12xqqii")
 _PATH_AT: Final = _HEAD.size
 #: Where that length stands; the type is before it.
 PATH_SIZE_AT: Final = _PATH_AT - 4
 _unpack_head = _HEAD.unpack_from
 _unpack_int = Struct(">i").unpack_from
+_unpack_long = Struct(">q").unpack_from
 #: Behind a create's ACL list: ephemeral, the parent's cversion.
 _unpack_tail = Struct(">?i").unpack_from
 _TAIL_SIZE: Final = 5
+_unpack_stat = STAT.unpack
+_pack_stat = STAT.pack
+_pack_digest = DIGEST_INPUT.pack
 _DIGEST_SIZE: Final = 12
 
 
@@ -45,41 +50,69 @@ class FrequentTxns:
         size = len(payload)
         if size < _PATH_AT + 4:
             return -1
-        session_id, _, zxid, time_ms, type_, path_size = _unpack_head(payload)
+        zxid, time_ms, type_, path_size = _unpack_head(payload)
         stop = _PATH_AT + path_size
-        if type_ not in (1, 5, 15) or path_size <= 1 or stop + 8 > size:
+        if path_size <= 1 or stop + 8 > size or type_ not in (5, 1, 15):
             return -1
         data_size = _unpack_int(payload, stop)[0]
         tail = stop + 4 + data_size
         if data_size < 0 or tail + 4 > size:
             return -1
         tree = self._tree
-        nodes = tree.nodes
         path = payload[_PATH_AT:stop]
         data = payload[stop + 4 : tail]
-        node = nodes.get(path)
-        if type_ == 5:
-            end: int = tail + 4
-            if node is None or size - end not in (0, _DIGEST_SIZE):
+        node = tree.nodes.get(path)
+        if type_ != 5:
+            digest_at = size - self._digest_size
+            if node is not None or not self._create(payload, path, data, tail, digest_at):
                 return -1
-            new = after_set_data(node, path, data, _unpack_int(payload, tail)[0], zxid, time_ms)
-            tree.install_set(path, new, zxid)
-        else:
-            end = size - self._digest_size
-            acl = self._acls.get(payload[tail : end - _TAIL_SIZE])
-            parent_path = path[: path.rfind(b"/")] or b"/"
-            parent = nodes.get(parent_path)
-            if acl is None or parent is None or node is not None:
-                return -1
-            ephemeral, cversion = _unpack_tail(payload, end - _TAIL_SIZE)
-            if cversion == -1:
-                return -1
-            owner = session_id if ephemeral else 0
-            new = new_node(path, data, acl, owner, tree.owners.shown(owner) if owner else 0, zxid, time_ms)
-            changed = after_child_change(parent, parent_path, cversion, zxid, 1)
-            tree.install_create(path, new, parent_path, changed, zxid)
-        tree.applied(zxid)
+            tree.applied(zxid)
+            return digest_at
+        end: int = tail + 4
+        if node is None or size - end not in (_DIGEST_SIZE, 0):
+            return -1
+        version = _unpack_int(payload, tail)[0]
+        watches = tree.watches.data
+        if tree.dump is not None or path in watches.by_path or watches.recursive_count or tree.quotas.active:
+            tree.install_set(path, after_set_data(node, path, data, version, zxid, time_ms), zxid)
+            tree.applied(zxid)
+            return end
+        # A new node is needed only where somebody keeps the old one: a dump, or a proposal that may fail. So this is
+        # after_set_data, install_set and applied in one, without it, in 0.8 of the time.
+        czxid, _, ctime, _, _, cversion, aversion, shown, _, count, pzxid = _unpack_stat(node.stat)
+        before = node.data
+        node.data = data
+        node.stat = _pack_stat(czxid, zxid, ctime, time_ms, version, cversion, aversion, shown, data_size, count, pzxid)
+        tree.data_size += data_size - (len(before) if before else 0)
+        digest = node.digest
+        # A zero digest nearly always means "below /zookeeper"; testing it first spares the prefix test.
+        if digest or not path.startswith(b"/zookeeper/"):
+            text = _pack_digest(czxid, zxid, pzxid, ctime, time_ms, version, node.cversion, aversion, node.owner)
+            # One checksum of a copy takes two thirds of the time of three.
+            after = node.digest = crc32(path + data + text)
+            tree.digest = tree.digest + after - digest & MASK64
+        tree.last_zxid = zxid
+        if not zxid % DIGEST_LOG_INTERVAL:
+            tree.log_digest(zxid)
         return end
+
+    def _create(self, payload: bytes, path: bytes, data: bytes, tail: int, end: int) -> bool:
+        """Apply a create whose ACL list is at ``tail`` and whose digest is at ``end``; False: take it apart."""
+        tree = self._tree
+        acl = self._acls.get(payload[tail : end - _TAIL_SIZE])
+        parent_path = path[: path.rfind(b"/")] or b"/"
+        parent = tree.nodes.get(parent_path)
+        if acl is None or parent is None:
+            return False
+        ephemeral, cversion = _unpack_tail(payload, end - _TAIL_SIZE)
+        if cversion == -1:
+            return False
+        zxid, time_ms, _, _ = _unpack_head(payload)
+        owner = _unpack_long(payload)[0] if ephemeral else 0
+        new = new_node(path, data, acl, owner, tree.owners.shown(owner) if owner else 0, zxid, time_ms)
+        changed = after_child_change(parent, parent_path, cversion, zxid, 1)
+        tree.install_create(path, new, parent_path, changed, zxid)
+        return True
 
     def learn(self, header: TxnHeader, body: TxnBody | None, digest: TxnDigest | None) -> None:
         """Remember the ACL list of a create that was taken apart."""

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zabra.consts import Op
+from zabra.tree.dump import Dump
 from zabra.tree.node import OPEN_ACL
 from zabra.tree.owner import OwnerRules
 from zabra.tree.replay import FrequentTxns
 from zabra.tree.tree import DataTree
+from zabra.tree.watches import ONE_SHOT
 from zabra.wire.records_txn import CreateTxn, DeleteTxn, SetDataTxn
 from zabra.wire.txns import TxnBody, TxnDigest, TxnHeader, decode_txn, encode_txn
 
@@ -88,6 +90,39 @@ def test_the_place_of_the_digest_is_told() -> None:
         assert payload[frequent.apply(payload) :] == DIGEST.encode()
     bare = entry(4, Op.SET_DATA, SetDataTxn(b"/b", b"", 2), None)
     assert frequent.apply(bare) == len(bare)
+
+
+def test_a_watched_node_tells_its_watchers() -> None:
+    tree, _ = replay([entry(1, Op.CREATE, create(b"/a"))])
+    told: list[object] = []
+    tree.deliver = lambda watchers, event_type, path, zxid, acl: told.append((list(watchers), event_type, path, zxid))
+    tree.watches.data.add(b"/a", "watcher", ONE_SHOT)
+    assert FrequentTxns(tree).apply(entry(2, Op.SET_DATA, SetDataTxn(b"/a", b"y", 1))) > 0
+    assert FrequentTxns(tree).apply(entry(3, Op.SET_DATA, SetDataTxn(b"/a", b"z", 2))) > 0
+    assert told == [(["watcher"], 3, b"/a", 2)]
+
+
+def test_a_dump_has_what_was_there_when_it_began() -> None:
+    payloads = [entry(1, Op.CREATE, create(b"/a")), entry(2, Op.SET_DATA, SetDataTxn(b"/a", b"before", 1))]
+    tree, _ = replay(payloads)
+    dump = Dump(tree, {})
+    assert FrequentTxns(tree).apply(entry(3, Op.SET_DATA, SetDataTxn(b"/a", b"after!", 2))) > 0
+    pieces = []
+    while piece := dump.next_chunk(10):
+        pieces.append(piece)
+    assert b"before" in b"".join(pieces)
+    assert b"after!" not in b"".join(pieces)
+    assert tree.nodes[b"/a"].data == b"after!"
+
+
+def test_a_quota_counts_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    payloads = [entry(1, Op.CREATE, create(b"/a")), entry(2, Op.SET_DATA, SetDataTxn(b"/a", b"12345", 1))]
+    tree, _ = replay(payloads)
+    counted: list[int] = []
+    monkeypatch.setattr(type(tree.quotas), "on_set", lambda self, tree, path, difference: counted.append(difference))
+    tree.quotas.active = True
+    assert FrequentTxns(tree).apply(entry(3, Op.SET_DATA, SetDataTxn(b"/a", b"1", 2))) > 0
+    assert counted == [-4]
 
 
 PATHS = st.sampled_from([b"/a", b"/b", b"/a/c", b"/a/c/d", b"/missing/x"])
