@@ -124,6 +124,14 @@ class Context:
         """What the cores call now: the loop's milliseconds, which its timers use as well."""
         return int(self.loop.time() * 1000)
 
+    @property
+    def keeps_log(self) -> bool:
+        """Whether what this server has must be on disk: only an observer can do without (``syncEnabled``)."""
+        membership = self.membership
+        return (
+            self.settings.sync_enabled or not membership.is_observer or self.my_id in membership.last_seen.config.voters
+        )
+
     def store_epoch(self, which: EpochFile, epoch: int) -> None:
         """Durable when this returns. Raises ``OSError``."""
         write_epoch(self.runtime.disk, self._epoch_folder, which.value, epoch)

@@ -84,6 +84,7 @@ class Following:
         #: The observers that learn from us.
         self.informing: Informing | None = None
         settings = context.settings
+        self._keeps_log = not observer or context.keeps_log
         self.core = Learner(
             context.my_id,
             observer=observer,
@@ -92,6 +93,8 @@ class Following:
             config_version=context.membership.verifier.version,
             floor=context.db.floor,
             snapshot_epoch=snapshot_epoch,
+            keeps_log=self._keeps_log,
+            unlogged=context.db.unlogged,
             tick_ms=settings.tick_time_ms,
             init_limit=settings.init_limit,
             sync_limit=settings.sync_limit,
@@ -346,9 +349,7 @@ class Following:
             case StoreEpoch(which, epoch):
                 context.store_epoch(which, epoch)
             case LastSeenConfig(text):
-                config = self._membership(text)
-                if config is not None:
-                    context.see_membership(config)
+                self._see(text)
             case ActivateConfig(text, designated, zxid):
                 self._activate(text, designated, zxid)
             case Truncate(upto):
@@ -438,6 +439,15 @@ class Following:
             self._end(Outcome(reason=f"the leader sent a membership that cannot be used: {error}", reload=True))
             return None
 
+    def _see(self, text: bytes) -> None:
+        config = self._membership(text)
+        if config is None:
+            return
+        self._context.see_membership(config)
+        if not self._keeps_log and self._context.keeps_log:
+            # Only so much may be acknowledged as the files have.
+            self._end(Outcome(reason="this server is to vote, and has to keep a log for that", reload=True))
+
     def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
         config = self._membership(text)
         if config is None:
@@ -487,6 +497,8 @@ class Following:
         self._perform(self.core.logged(zxid))
 
     def _commit(self, entries: tuple[Entry, ...]) -> None:
+        if not self._keeps_log:
+            self._context.db.leave_log()
         if self.pipeline is None:
             apply = self._context.db.apply
             for entry in entries:

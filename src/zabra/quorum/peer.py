@@ -24,8 +24,10 @@ from zabra.quorum.following import Following
 from zabra.quorum.leading import Leading
 from zabra.quorum.masters import Masters
 from zabra.quorum.mesh import BindError, Mesh, MeshOptions
+from zabra.zab.effects import EpochFile
 from zabra.zab.election import Election, Intervals
 from zabra.zab.types import Elected, ServerState
+from zabra.zxid import epoch_of
 
 _log = logging.getLogger(__name__)
 
@@ -125,6 +127,7 @@ class Member:
         reason = "the server has started"
         designated: tuple[int, int] | None = None
         snapshot_epoch: int | None = None
+        what = "the first role could not be taken"
         try:
             while not self._stopping:
                 if designated is not None:
@@ -135,18 +138,32 @@ class Member:
                 else:
                     elected = await self._look(reason)
                     leader = elected.vote.leader
+                what = "what is in memory only could not be saved"
+                if self.context.db.unlogged and self.context.keeps_log:
+                    await self._save_memory()
                 outcome = await self._play(elected, leader, snapshot_epoch)
                 reason, designated, snapshot_epoch = outcome.reason, outcome.designated, outcome.snapshot_epoch
+                what = "the data could not be loaded again"
                 if outcome.reload and not self._stopping:
                     await self.context.wait_worker(self.context.db.load)
         except asyncio.CancelledError:
             if not self._stopping:
                 raise
         except DISK_ERRORS as error:
-            self.context.host.fatal("the data could not be loaded again", error)
+            self.context.host.fatal(what, error)
         except Exception as error:
             _log.exception("the member's main loop broke off")
             self.context.host.fatal("the member's main loop broke off", error)
+
+    async def _save_memory(self) -> None:
+        """An observer without a log has got a vote: what it has in memory only goes to the disk as a snapshot."""
+        context = self.context
+        last = context.db.last_processed
+        epoch = max(context.epochs.current, epoch_of(last))
+        _log.info("writing a snapshot of zxid 0x%x, which is in no log", last)
+        context.store_epoch(EpochFile.BEGUN, epoch)
+        await context.wait_worker(lambda: context.db.save_snapshot(last))
+        context.store_epoch(EpochFile.CURRENT, epoch)
 
     async def _look(self, reason: str) -> Elected:
         context = self.context
@@ -155,7 +172,7 @@ class Member:
         _log.info("LOOKING at zxid 0x%x of epoch 0x%x: %s", db.last_processed, context.epochs.current, reason)
         context.stats.metrics.count("looking_count")
         self._decided = context.loop.create_future()
-        self._elector.look(db.last_processed, context.epochs.current)
+        self._elector.look(db.durable_zxid, context.epochs.current)
         timer = self._read_only_later()
         try:
             elected = await self._decided

@@ -104,6 +104,8 @@ class Database:
         self._run_first = self._run_next = self._log_base = 0
         #: The tree comes from a leader that went on while it sent it: digests mean nothing yet.
         self._ahead = False
+        #: Where the log ends, while memory goes on without it.
+        self._log_end: int | None = None
         self._new_tree({})
 
     # -- from files
@@ -194,6 +196,7 @@ class Database:
         self._frequent = FrequentTxns(self.tree)
         self._committed.clear()
         self._ahead = False
+        self._log_end = None
 
     def _begin_log(self, base: int) -> None:
         """The log is complete after this zxid."""
@@ -292,6 +295,7 @@ class Database:
         self._base = begun.zxid
         self._begin_log(begun.zxid)
         self._ahead = False
+        self._log_end = None
         self._open_writer()
 
     def _replace_history(self, begun: _Base) -> None:
@@ -373,6 +377,21 @@ class Database:
         return 0
 
     # -- applying what is committed, without clients
+
+    def leave_log(self) -> None:
+        """What is applied from here on is in no log: a load loses it again, :meth:`save_snapshot` does not."""
+        if self._log_end is None:
+            self._log_end = self.tree.last_zxid
+
+    @property
+    def unlogged(self) -> bool:
+        """Whether memory has more than the files."""
+        return self._log_end is not None
+
+    @property
+    def durable_zxid(self) -> int:
+        """The last zxid that a start would load, when all that was logged is on disk."""
+        return self.tree.last_zxid if self._log_end is None else self._log_end
 
     def apply(self, entry: Entry) -> tuple[TxnHeader, Applied] | None:
         """[hot] Apply a committed entry, and keep it for learners. Raises MarshallingError.

@@ -26,6 +26,9 @@ What is on disk when, so that no crash leaves a history that claims too much:
 - Entries without a commit are logged, and acked, after UPTODATE only (ZOOKEEPER-4685).
 - Nothing is acked before it is on disk (ZOOKEEPER-3911, 4646).
 
+An observer may keep no log: it applies in memory only, and neither logs nor makes an epoch current, unless a snapshot
+brings all that it has to the disk. The files tell an older state then, but a true one.
+
 Inputs return effects, see :mod:`zabra.zab.effects`. Time is monotonic milliseconds. Source: ``Learner``, ``Follower``,
 ``Observer``, ``FollowerZooKeeperServer`` (3.9.5). Unlike there, observers have the committed entries on disk before
 they ack NEWLEADER too, and the log is continued after TRUNC instead of a snapshot written, which leaves no gap in it.
@@ -104,7 +107,8 @@ class Learner:
     committed membership. The files can be cut back to ``floor``, the zxid of the oldest snapshot; a TRUNC below it, of
     entries that came as a snapshot, is impossible, so the leader is asked again as if there was nothing here, which
     gives a SNAP (Apache exits). That is only said where it is no ack, to the leader of ``snapshot_epoch``: an ack must
-    tell the true history. Limits are in ticks.
+    tell the true history. ``unlogged``: memory has more than the files, which cannot be cut back then; they are loaded
+    again, and tell what they have. Limits are in ticks.
     """
 
     def __init__(
@@ -117,10 +121,13 @@ class Learner:
         config_version: int,
         floor: int,
         snapshot_epoch: int | None = None,
+        keeps_log: bool = True,
+        unlogged: bool = False,
         tick_ms: int,
         init_limit: int,
         sync_limit: int,
     ) -> None:
+        assert keeps_log or observer, "acks are of what is on disk"
         self.sid = sid
         self.observer = observer
         self.stage = Stage.LEADERINFO
@@ -138,6 +145,8 @@ class Learner:
         self._config_version = config_version
         self._floor = floor
         self._snapshot_epoch = snapshot_epoch
+        self._keeps_log = keeps_log
+        self._unlogged = unlogged
         self._init_ms = init_limit * tick_ms
         self._sync_ms = sync_limit * tick_ms
         #: The leader must have said something by then; None before the start and after the end.
@@ -295,6 +304,8 @@ class Learner:
         if packet.type == Packet.TRUNC:
             if packet.zxid > self.last_zxid:
                 raise ProtocolError(f"TRUNC to 0x{packet.zxid:x}, the log ends at 0x{self.last_zxid:x}")
+            if self._unlogged:
+                return self._leave(f"TRUNC to 0x{packet.zxid:x}, which the files do not reach", reload=True)
             if packet.zxid < self._floor:
                 reason = f"TRUNC to 0x{packet.zxid:x}, the oldest snapshot is of 0x{self._floor:x}"
                 return self._leave(reason, snapshot_epoch=self.epoch)
@@ -337,7 +348,7 @@ class Learner:
         effects = self._activate(packet, entry)
         if self.stage is Stage.NEWLEADER:
             self._kept.append(entry)
-        elif self._unsaved_base is not None:
+        elif self._unsaved_base is not None or not self._keeps_log:
             effects.append(Commit((entry,)))
         else:
             epoch = epoch_of(entry.zxid)
@@ -353,14 +364,15 @@ class Learner:
         if packet.data is not None and len(packet.data) > 1:
             self._config = packet.data
             effects.append(LastSeenConfig(packet.data))
-        if self._unsaved_base is None:
-            effects.append(FlushLog())
-        else:
+        if self._unsaved_base is not None:
             # A crash between the next two would leave a history that is newer than currentEpoch.
             effects += [StoreEpoch(EpochFile.BEGUN, self.epoch), SaveSnapshot(self._unsaved_base)]
+            effects.append(self._store_current(self.epoch))
             self._unsaved_base = None
+        elif self._keeps_log:
+            effects += [FlushLog(), self._store_current(self.epoch)]
         self.stage = Stage.NEWLEADER
-        return [*effects, self._store_current(self.epoch), Send(packets.ack(packet.zxid))]
+        return [*effects, Send(packets.ack(packet.zxid))]
 
     def _up_to_date(self) -> list[Effect]:
         effects: list[Effect] = []
@@ -373,7 +385,7 @@ class Learner:
             self.last_zxid = self.last_committed
             self.pending.clear()
         unlogged = (*kept, *self.pending)
-        if unlogged:
+        if unlogged and self._keeps_log:
             effects.append(Log(unlogged))
             if not self.observer:
                 self._owe_acks(unlogged)
@@ -408,7 +420,10 @@ class Learner:
         if not self._propose(packet, effects):
             return []
         entry = self._commit_next()
-        return [*effects, *self._activate(packet, entry), Log((entry,)), Commit((entry,))]
+        effects += self._activate(packet, entry)
+        if self._keeps_log:
+            effects.append(Log((entry,)))
+        return [*effects, Commit((entry,))]
 
     def _odd_commit(self, packet: QuorumPacket) -> list[Effect]:
         """A commit that activates, or that is not of the oldest pending proposal."""
@@ -458,10 +473,10 @@ class Learner:
         self._current_epoch = epoch
         return StoreEpoch(EpochFile.CURRENT, epoch)
 
-    def _leave(self, reason: str, snapshot_epoch: int | None = None) -> list[Effect]:
+    def _leave(self, reason: str, snapshot_epoch: int | None = None, *, reload: bool = False) -> list[Effect]:
         self.stage = Stage.GONE
         self.deadline_ms = None
-        return [Leave(reason, self._unsaved_base is not None, snapshot_epoch)]
+        return [Leave(reason, reload or self._unsaved_base is not None, snapshot_epoch)]
 
 
 def _config_of(data: bytes) -> bytes:

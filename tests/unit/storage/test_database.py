@@ -307,6 +307,23 @@ def test_a_streamed_snapshot_replaces_the_tree_and_is_what_a_start_loads():
     assert (again.log_base, again.floor) == (base + 2, base + 2)
 
 
+def test_what_is_in_no_log_is_lost_by_a_load_and_kept_by_a_snapshot():
+    disk, story, database = cut_disk()
+    end = database.last_processed
+    assert (database.unlogged, database.durable_zxid) == (False, end)
+    for entry in story.many(3, b"/late"):
+        database.leave_log()
+        database.apply(entry)
+    assert (database.unlogged, database.durable_zxid) == (True, end)
+    assert loaded(disk).last_processed == end
+    database.save_snapshot(story.zxid)
+    assert (database.unlogged, database.durable_zxid) == (False, story.zxid)
+    assert state(loaded(disk)) == story_state(story)
+    # And the log goes on behind it.
+    take(database, story.many(2, b"/more"))
+    assert state(loaded(disk)) == story_state(story)
+
+
 def test_what_is_newer_than_the_base_is_gone_and_what_is_older_is_never_loaded():
     disk, _, database = cut_disk()
     other = Story()

@@ -34,7 +34,7 @@ TEXT = config((1, 2, 3), version=7).text().encode()
 class Link:
     """Server 2 with a history up to 4_7, and its leader."""
 
-    def __init__(self, observer=False, accepted=4, current=4, floor=0, snapshot_epoch=None):
+    def __init__(self, observer=False, accepted=4, current=4, floor=0, snapshot_epoch=None, **more):
         self.core = Learner(
             2,
             observer=observer,
@@ -46,6 +46,7 @@ class Link:
             tick_ms=1000,
             init_limit=10,
             sync_limit=5,
+            **more,
         )
         self.begun = self.core.start(0)
 
@@ -495,3 +496,63 @@ def test_every_ack_is_one_packet():
     (send,) = link.core.logged(z(5, 3))
     assert isinstance(send, Send)
     assert packets_in(send.data) == ["ACK 500000001", "ACK 500000002", "ACK 500000003"]
+
+
+# An observer without a log.
+
+
+def without_log(stage=Stage.BROADCAST, unlogged=False, **given):
+    return Link(observer=True, keeps_log=False, unlogged=unlogged).until(stage, **given)
+
+
+def test_without_a_log_a_diff_stays_in_memory_and_so_does_the_epoch():
+    """The files may tell an older state, but with the epoch of then."""
+    link = without_log(Stage.SYNC)
+    one, two = entry(4, 8), entry(5, 1)
+    assert link.feed(decided(one, two)) == [Commit((one,)), Commit((two,))]
+    assert said(link.feed(packets.new_leader(5, TEXT))) == [LastSeenConfig(TEXT), "send ACK 500000000"]
+    three = entry(5, 2)
+    assert link.feed(packets.inform(*three)) == []
+    assert said(link.feed(packets.up_to_date())) == [
+        ActivateConfig(TEXT, None, None),
+        "send ACK 500000000",
+        Serve(5),
+        Commit((three,)),
+    ]
+
+
+def test_without_a_log_it_applies_what_it_is_informed_of():
+    new = config((1, 2, 3), version=9)
+    one, two = entry(5, 1), reconfig_entry(5, 2, new)
+    assert without_log().feed(packets.inform(*one), packets.inform_and_activate(two.zxid, 3, two.data)) == [
+        Commit((one,)),
+        LastSeenConfig(new.text().encode()),
+        ActivateConfig(new.text().encode(), 3, two.zxid),
+        Commit((two,)),
+    ]
+
+
+def test_without_a_log_a_snapshot_of_the_leader_is_still_saved():
+    link = without_log(Stage.SYNC, op=Packet.SNAP, op_zxid=z(4, 9))
+    one = entry(4, 10)
+    assert link.feed(decided(one)) == [Commit((one,))]
+    assert said(link.feed(packets.new_leader(5, TEXT))) == [
+        LastSeenConfig(TEXT),
+        StoreEpoch(BEGUN, 5),
+        SaveSnapshot(z(4, 9)),
+        StoreEpoch(CURRENT, 5),
+        "send ACK 500000000",
+    ]
+
+
+def test_what_is_in_memory_only_cannot_be_cut_back_to():
+    """The files are loaded again and tell what they have; then they can be cut as any."""
+    link = without_log(Stage.START, unlogged=True)
+    (leave,) = link.feed(packets.encode(Packet.TRUNC, z(4, 5)))
+    assert leave == Leave("TRUNC to 0x400000005, which the files do not reach", reload=True)
+    assert without_log(Stage.START).feed(packets.encode(Packet.TRUNC, z(4, 5))) == [Truncate(z(4, 5))]
+
+
+def test_a_follower_keeps_a_log():
+    with pytest.raises(AssertionError, match="acks are of what is on disk"):
+        Link(keeps_log=False)
