@@ -478,6 +478,13 @@ def test_load_on_every_server(mix: Mix) -> None:
         load.go_on(1500)
         assert load.moves == 0
     mix.ensemble.check_digests(strict=True)
+    for sid, member in mix.ensemble.members.items():
+        metrics = member.metrics()
+        names = ("proposal_count", "commit_count") if sid == mix.leader else ("learner_commit_received_count",)
+        if metrics["server_state"] == FOLLOWER:
+            names = (*names, "learner_proposal_received_count")
+        for name in names:
+            assert int(metrics[name]) > 1500, (sid, name)
 
 
 @contextmanager

@@ -326,6 +326,8 @@ class Following:
         match effect:
             case Log(entries):
                 self._log.append(entries)
+                if not self.observer:
+                    context.stats.metrics.count("learner_proposal_received_count", len(entries))
             case Commit(entries):
                 self._commit(entries)
             case Send(data):
@@ -499,6 +501,7 @@ class Following:
     def _commit(self, entries: tuple[Entry, ...]) -> None:
         if not self._keeps_log:
             self._context.db.leave_log()
+        self._context.stats.metrics.count("learner_commit_received_count", len(entries))
         if self.pipeline is None:
             apply = self._context.db.apply
             for entry in entries:

@@ -346,6 +346,7 @@ class Leading:
         assert write.config is not None
         size = len(entry.data)
         self._stats.record_proposal_sizes(size, size, size)
+        self._stats.metrics.count("proposal_count")
         self._perform(self.core.reconfigure(entry, write.config))
 
     def _flush(self) -> None:
@@ -359,6 +360,7 @@ class Leading:
             self._turns.append((entries[-1].zxid, self._turn_began))
             sizes = list(map(len, fresh))
             self._stats.record_proposal_sizes(min(sizes), max(sizes), sizes[-1])
+            self._stats.metrics.count("proposal_count", len(fresh))
             self._perform(self.core.propose(entries))
 
     def _logged(self, zxid: int) -> None:
@@ -376,6 +378,7 @@ class Leading:
             turns.popleft()
         context = self._context
         context.db.committed_entries(entries)
+        self._stats.metrics.count("commit_count", len(entries))
         context.host.commit_turn(batch, began)
 
     # -- learners
