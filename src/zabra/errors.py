@@ -54,6 +54,10 @@ class RequestError(ZabraError):
         self.code = code
 
 
+class EarlyRefusalError(RequestError):
+    """The same before any server has given the request a place in the order of all: its reply has zxid 0."""
+
+
 class ProtocolError(ZabraError):
     """The other side broke the protocol; its connection is closed."""
 

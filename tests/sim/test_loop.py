@@ -259,7 +259,9 @@ def test_what_the_stop_of_a_run_raises_comes_to_its_caller(loop):
     assert loop.now == 10.0
 
 
-def test_closing_unwinds_who_waits_and_leaves_no_thread(loop):
+@pytest.mark.parametrize("is_over", [False, True])
+def test_closing_unwinds_who_waits_and_leaves_no_thread(loop, is_over):
+    """Also after the end of the world."""
     before = threading.active_count()
     unwound = []
 
@@ -276,6 +278,8 @@ def test_closing_unwinds_who_waits_and_leaves_no_thread(loop):
     loop.world_at(2.0, lambda: None)
     loop.run_until(5.0, lambda: loop.now > 1.5)
     assert threading.active_count() > before
+    if is_over:
+        loop.world.die()
     loop.close()
     assert sorted(unwound) == ["one", "three", "two"]
     assert threading.active_count() == before

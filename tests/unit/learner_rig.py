@@ -23,8 +23,10 @@ from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle
 from zabra.obs.metrics import Metrics
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.commit import Commit
+from zabra.pipeline.eager import EagerChecks
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.pipeline.local import LocalPipeline
+from zabra.pipeline.ports import Pipeline
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.reads import Reads
 from zabra.pipeline.request import Proposal
@@ -132,10 +134,13 @@ class LearnerDatabase:
 class LearnerRig:
     """One learner with clients; its :attr:`clients` are made as those of :class:`Rig`."""
 
-    def __init__(self, leader: LeaderRig, server_id: int = 2, *, observer: bool = False) -> None:
-        """``observer``: it does not hear of proposals."""
+    def __init__(
+        self, leader: LeaderRig, server_id: int = 2, *, observer: bool = False, eager_checks: bool = False
+    ) -> None:
+        """``observer``: it does not hear of proposals; ``eager_checks``: it refuses what its tree forbids."""
         self.leader = leader
         self.observer = observer
+        self._eager_checks = eager_checks
         settings = self.settings = leader.settings
         self.clock: FakeClock = leader.clock
         self.scheduler: FakeScheduler = leader.scheduler
@@ -157,7 +162,7 @@ class LearnerRig:
         self.told: int | None = None
         self.stats = ServerStats(Metrics())
         registry = build_registry(settings)
-        rights = Rights(registry, skip_acl=settings.skip_acl)
+        rights = self.rights = Rights(registry, skip_acl=settings.skip_acl)
         gate = Gate(registry, Enforcement(settings, registry))
         gate.tree = self.tree
         self.hub = Hub(
@@ -191,7 +196,11 @@ class LearnerRig:
             informed_only=self.observer,
         )
         attach = Attach(self.hub, ConnectionThrottle(self.settings, ZeroRandom(), 0))
-        self.hub.prepare(self.pipeline, self.reads, attach, self.tree)
+        pipeline: Pipeline = self.pipeline
+        if self._eager_checks:
+            settled = self.pipeline.is_settled
+            pipeline = EagerChecks(pipeline, self.rights, self.tree.nodes.get, settled, 1 << 20)
+        self.hub.prepare(pipeline, self.reads, attach, self.tree)
         self.hub.run()
 
     def last_told(self) -> int:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from zabra.auth.ip import address_text
 from zabra.consts import Op, Perm, Xid
-from zabra.errors import Code, MarshallingError, RequestError
+from zabra.errors import Code, EarlyRefusalError, MarshallingError, RequestError
 from zabra.frontend.connection_stats import ConnectionStats
 from zabra.frontend.replies import encode_event, pack_data, pack_reply
 from zabra.pipeline.request import CLIENT_WRITES, Write
@@ -442,6 +442,9 @@ class Connection(ConnectionStats, asyncio.Protocol):
                 return 0
         except MarshallingError:
             self._refuse(xid, Code.MARSHALLING_ERROR)
+            return 0
+        except EarlyRefusalError as error:
+            self.reply_in_order(pack_reply(16, xid, 0, error.code))
             return 0
         except RequestError as error:
             # Refused before anything was submitted: an ephemeral of a local session, a write without a quorum.

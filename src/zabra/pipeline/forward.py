@@ -39,6 +39,8 @@ _HEAD: Final = 16
 _pack_int: Final = Struct(">i").pack
 _unpack_int: Final = Struct(">i").unpack_from
 _REQUEST: Final = Packet.REQUEST
+#: What may leave a node with other rights than it has.
+_RIGHTS_CHANGE: Final = frozenset({Op.DELETE, Op.SET_ACL, Op.MULTI})
 #: How many raw ACL lists are remembered because they parse, and how long one may be.
 _ACLS_MAX: Final = 1024
 _ACL_SIZE_MAX: Final = 1024
@@ -131,6 +133,10 @@ class ForwardingPipeline:
     def waiting_since(self) -> float:
         """Monotonic second at which the oldest unanswered request was forwarded; now, if there is none."""
         return self._turns[0][0] if self._turns else self._monotonic()
+
+    def is_settled(self, session_id: int) -> bool:
+        """Whether no request of a session is on its way that may change the rights on a node."""
+        return all(waiting[2] not in _RIGHTS_CHANGE for waiting in self._queues.get(session_id, ()))
 
     # -- requests
 

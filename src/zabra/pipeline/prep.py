@@ -62,7 +62,7 @@ DECODERS: Final[dict[int, Callable[[Reader], object]]] = {
     Op.SET_ACL: SetAclRequest.decode,
     Op.RECONFIG: ReconfigRequest.decode,
 }
-_SPECIAL: Final = frozenset({paths.ROOT, paths.ZOOKEEPER, paths.QUOTA, paths.CONFIG})
+SPECIAL_PATHS: Final = frozenset({paths.ROOT, paths.ZOOKEEPER, paths.QUOTA, paths.CONFIG})
 
 #: Where a transaction goes once it is made: ``propose(payload, write)``, in zxid order.
 Propose = Callable[[bytes, Proposal], None]
@@ -294,7 +294,7 @@ class Prep:
 def _deletable(path: bytes) -> bytes:
     """The parent of a path that may be deleted (``getParentPathAndValidate``)."""
     slash = path.rfind(b"/")
-    if slash < 0 or b"\0" in path or path in _SPECIAL:
+    if slash < 0 or b"\0" in path or path in SPECIAL_PATHS:
         raise RequestError(Code.BAD_ARGUMENTS)
     return path[:slash] or paths.ROOT
 

@@ -12,6 +12,7 @@ from zabra.config.dynamic import EnsembleConfig
 from zabra.config.model import Settings
 from zabra.errors import ConfigError, DataError
 from zabra.obs.stats import ServerStats
+from zabra.pipeline.eager import EagerChecks
 from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.localsessions import LocalSessions, Upgradable
 from zabra.pipeline.ports import Pipeline
@@ -22,6 +23,7 @@ from zabra.sessions.tracker import SessionTracker
 from zabra.storage.database import Database
 from zabra.storage.epochs import Epochs, write_epoch
 from zabra.tree.config_node import write_config
+from zabra.tree.node import Node
 from zabra.zab.effects import EpochFile
 from zabra.zab.election import Election
 from zabra.zab.syncplan import Entry
@@ -158,6 +160,16 @@ class Context:
 
         self.in_worker(job, done)
         return await future
+
+    def with_eager_checks(
+        self, pipeline: Pipeline, node_of: Callable[[bytes], Node | None], is_settled: Callable[[int], bool]
+    ) -> Pipeline:
+        """``pipeline``, with rights checked in front of it where the settings say so; see :class:`EagerChecks`."""
+        settings = self.settings
+        if not settings.enable_eager_acl_check:
+            return pipeline
+        limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
+        return EagerChecks(pipeline, self.rights, node_of, is_settled, limit)
 
     def with_local_sessions(
         self, pipeline: Pipeline, upgrade: Upgradable | None, *, refuse_ephemerals: bool = True

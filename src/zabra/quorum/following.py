@@ -486,7 +486,8 @@ class Following:
         context.election.epoch_established(epoch)
         context.show_membership()
         _log.info("in sync with %s, in epoch 0x%x", self._whom, epoch)
-        context.host.serve(context.with_local_sessions(self.pipeline, self.pipeline))
+        checked = context.with_eager_checks(self.pipeline, context.db.tree.nodes.get, self.pipeline.is_settled)
+        context.host.serve(context.with_local_sessions(checked, self.pipeline))
         if settings.observer_master_port > 0 and not self.observer:
             self.informing = Informing(context, self.pipeline, epoch)
             self.informing.start()

@@ -327,11 +327,14 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Nothing runs any more: unwind whoever waits within a call, and end all threads."""
         self._deadline = self.now
         self._stop = lambda: True
+        # It is the world that hands over to who is unblocked.
+        self.world.alive = True
         while self._waiting:
             process = self._waiting[0]
             process.alive = False
             process.unblock()
             self._run(self._ready.popleft())
+        self.world.alive = False
         self._crew.close()
 
     def _drive(self) -> None:
