@@ -589,13 +589,15 @@ static void close_sessions(void)
 static void print_result(const char *name)
 {
     double seconds = (double)(window.ended_at - window.began_at) / 1e9, thousands = (double)latency.count / 1000;
+    if (!latency.count)
+        die("no answer in the measured time");
     printf("{\"mode\": \"%s\", \"connections\": %ld, \"inflight\": %ld, \"seconds\": %.3f, \"operations\": %llu, \"rate\": %.0f, "
            "\"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"max_us\": %.1f, \"generator_cpu_share\": %.3f, "
            "\"server_cpu_s\": %.2f, \"server_cpu_s_per_1000\": %.6f, \"began_ns\": %llu}\n",
            name, opt.connections, opt.inflight, seconds, (unsigned long long)latency.count, (double)latency.count / seconds,
            (double)histogram_quantile(&latency, 0.5) / 1e3, (double)histogram_quantile(&latency, 0.99) / 1e3,
            (double)histogram_quantile(&latency, 0.999) / 1e3, (double)latency.max / 1e3, window.self_cpu / seconds, window.server_cpu,
-           thousands > 0 ? window.server_cpu / thousands : 0, (unsigned long long)window.began_at);
+           window.server_cpu / thousands, (unsigned long long)window.began_at);
 }
 
 static void save_samples(void)
