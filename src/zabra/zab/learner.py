@@ -159,6 +159,9 @@ class Learner:
         self._kept: list[Entry] = []
         #: Logged, not known to be on disk: the zxids from one to another, in the order of their acks.
         self._unacked: deque[tuple[int, int]] = deque()
+        #: Of the packets that are being read: entries that become one Log and one Commit. Else empty.
+        self._to_log: list[Entry] = []
+        self._to_commit: list[Entry] = []
         self._handlers: dict[Stage, Callable[[QuorumPacket], list[Effect]]] = {
             Stage.LEADERINFO: self._leader_info,
             Stage.START: self._start_sync,
@@ -175,8 +178,6 @@ class Learner:
     def packets(self, arrived: Iterable[Arrived], now_ms: int) -> list[Effect]:
         """Packets of the leader. Entries that came together are logged and applied together."""
         effects: list[Effect] = []
-        logged: list[Entry] = []
-        committed: list[Entry] = []
         pending = self.pending
         for packet in arrived:
             if self.stage is _BROADCAST and not self.observer:
@@ -185,7 +186,7 @@ class Learner:
                     place = last - first
                     if place < len(pending) and pending[0].zxid == first and pending[place].zxid == last:
                         take = pending.popleft
-                        committed += [take() for _ in range(place + 1)]
+                        self._to_commit += [take() for _ in range(place + 1)]
                         self.last_committed = last
                         continue
                 elif packet.type == 2:
@@ -196,41 +197,52 @@ class Learner:
                             self.last_zxid = zxid
                             entry = new_entry((zxid, data))
                             pending.append(entry)
-                            logged.append(entry)
+                            self._to_log.append(entry)
                             continue
             for one in singly((packet,)):
-                self._take(one, effects, logged, committed)
-        self._pass_on(effects, logged, committed)
+                self._take(one, effects)
+        self._pass_on(effects)
         self.alive(now_ms)
         return effects
 
-    def _take(self, packet: QuorumPacket, effects: list[Effect], logged: list[Entry], committed: list[Entry]) -> None:
-        """Any packet; what it brings is added to the lists."""
+    def _take(self, packet: QuorumPacket, effects: list[Effect]) -> None:
+        """Any packet."""
         try:
             if self.stage is _BROADCAST and not self.observer:
                 if packet.type == Packet.PROPOSAL and self._propose(packet, effects):
-                    logged.append(self.pending[-1])
+                    self._to_log.append(self.pending[-1])
                     return
                 if packet.type == Packet.COMMIT and self._is_next(packet.zxid):
-                    committed.append(self._commit_next())
+                    self._to_commit.append(self._commit_next())
                     return
             handler = self._handlers.get(self.stage)
             more = handler(packet) if handler is not None else []
         except ProtocolError as error:
             more = self._leave(str(error))
         if more:
-            self._pass_on(effects, logged, committed)
+            self._pass_on(effects)
             effects += more
 
-    def _pass_on(self, effects: list[Effect], logged: list[Entry], committed: list[Entry]) -> None:
+    def _pass_on(self, effects: list[Effect]) -> None:
         """What was gathered becomes effects; logging goes first, as everything that is committed was logged."""
-        if logged:
-            self._owe_acks(logged)
-            effects.append(Log(tuple(logged)))
-            logged.clear()
-        if committed:
-            effects.append(Commit(tuple(committed)))
-            committed.clear()
+        if self._to_log:
+            # Gathered during the sync it is committed: no one waits for an ack. NEWLEADER passes that on.
+            if self.stage is _BROADCAST and not self.observer:
+                self._owe_acks(self._to_log)
+            effects.append(Log(tuple(self._to_log)))
+            self._to_log.clear()
+        if self._to_commit:
+            effects.append(Commit(tuple(self._to_commit)))
+            self._to_commit.clear()
+
+    def _decided(self, entry: Entry, first: list[Effect], *, log: bool) -> list[Effect]:
+        """Log and apply an entry behind the effects ``first``; gather it where there are none."""
+        if first:
+            return [*first, Log((entry,)), Commit((entry,))] if log else [*first, Commit((entry,))]
+        if log:
+            self._to_log.append(entry)
+        self._to_commit.append(entry)
+        return []
 
     def _owe_acks(self, entries: Sequence[Entry]) -> None:
         """These are to be acknowledged once they are on disk."""
@@ -327,11 +339,11 @@ class Learner:
         elif kind in (Packet.COMMIT, Packet.COMMITANDACTIVATE):
             # What is in our history already may be repeated.
             if packet.zxid > self.last_committed:
-                effects = self._commit_in_sync(packet)
+                effects = self._commit_in_sync(packet, effects)
         elif kind in (Packet.INFORM, Packet.INFORMANDACTIVATE):
             self._propose(packet, effects)
             if packet.zxid > self.last_committed:
-                effects += self._commit_in_sync(packet)
+                effects = self._commit_in_sync(packet, effects)
         elif kind == Packet.NEWLEADER and self.stage is Stage.SYNC:
             effects = self._new_leader(packet)
         elif kind == Packet.UPTODATE and self.stage is Stage.NEWLEADER:
@@ -341,21 +353,21 @@ class Learner:
             raise _illegal(packet, self.stage)
         return effects
 
-    def _commit_in_sync(self, packet: QuorumPacket) -> list[Effect]:
+    def _commit_in_sync(self, packet: QuorumPacket, effects: list[Effect]) -> list[Effect]:
+        """Commit the oldest pending entry behind ``effects``."""
         if not self._is_next(packet.zxid):
             raise ProtocolError(f"{PACKET_NAMES[packet.type]} of 0x{packet.zxid:x}, which was not proposed next")
         entry = self._commit_next()
-        effects = self._activate(packet, entry)
+        effects += self._activate(packet, entry)
         if self.stage is Stage.NEWLEADER:
             self._kept.append(entry)
-        elif self._unsaved_base is not None or not self._keeps_log:
-            effects.append(Commit((entry,)))
-        else:
-            epoch = epoch_of(entry.zxid)
-            if epoch > self._current_epoch:
-                effects += [FlushLog(), self._store_current(epoch)]
-            effects += [Log((entry,)), Commit((entry,))]
-        return effects
+            return effects
+        if self._unsaved_base is not None or not self._keeps_log:
+            return self._decided(entry, effects, log=False)
+        epoch = epoch_of(entry.zxid)
+        if epoch > self._current_epoch:
+            effects += [FlushLog(), self._store_current(epoch)]
+        return self._decided(entry, effects, log=True)
 
     def _new_leader(self, packet: QuorumPacket) -> list[Effect]:
         if packet.zxid != make_zxid(self.epoch, 0):
@@ -420,10 +432,7 @@ class Learner:
         if not self._propose(packet, effects):
             return []
         entry = self._commit_next()
-        effects += self._activate(packet, entry)
-        if self._keeps_log:
-            effects.append(Log((entry,)))
-        return [*effects, Commit((entry,))]
+        return self._decided(entry, effects + self._activate(packet, entry), log=self._keeps_log)
 
     def _odd_commit(self, packet: QuorumPacket) -> list[Effect]:
         """A commit that activates, or that is not of the oldest pending proposal."""

@@ -39,6 +39,9 @@ class Entry(NamedTuple):
     data: bytes
 
 
+#: Bytes that are sent in one go.
+_PIECE: Final = 64 << 10
+
 #: An Entry of its fields, in two thirds of the time that its constructor takes.
 new_entry: Final = partial(tuple.__new__, Entry)
 
@@ -95,7 +98,23 @@ class SyncPlan(NamedTuple):
     entries: tuple[Entry, ...] = ()
 
     def packets(self, history: History) -> Generator[bytes, None, None]:
-        """The packets of DIFF or TRUNC, read as they are wanted. Raises :class:`LogChangedError`, after a purge say."""
+        """The packets of DIFF or TRUNC in pieces of some size, read as they are wanted.
+
+        Raises :class:`LogChangedError`, after a purge say.
+        """
+        piece: list[bytes] = []
+        size = 0
+        for data in self._each_packet(history):
+            piece.append(data)
+            size += len(data)
+            if size >= _PIECE:
+                yield b"".join(piece)
+                piece.clear()
+                size = 0
+        if piece:
+            yield b"".join(piece)
+
+    def _each_packet(self, history: History) -> Iterator[bytes]:
         yield packets.encode(self.op, self.zxid)
         if self.log_range is not None:
             after, upto = self.log_range

@@ -222,6 +222,24 @@ def test_a_snapshot_that_is_not_on_disk_is_thrown_away_with_the_connection(stage
     assert follower(stage, op=op).core.disconnected("cut") == [Leave("cut", reload)]
 
 
+def test_what_comes_together_in_a_sync_is_logged_and_applied_together():
+    link = follower(Stage.SYNC)
+    old, new = [entry(4, n) for n in range(8, 11)], [entry(5, n) for n in (1, 2)]
+    assert link.feed(decided(*old, *new)) == [
+        Log(tuple(old)),
+        Commit(tuple(old)),
+        # A newer epoch must be on disk before its first entry, and all entries of the old one before that.
+        FlushLog(),
+        StoreEpoch(CURRENT, 5),
+        Log((new[0],)),
+        Commit((new[0],)),
+        Log((new[1],)),
+        Commit((new[1],)),
+    ]
+    link.feed(packets.new_leader(5, None), packets.up_to_date())
+    assert link.core.logged(z(5, 2)) == []
+
+
 def test_what_the_history_holds_already_may_be_repeated():
     link = follower(Stage.SYNC)
     assert link.feed(decided(entry(4, 7), entry(4, 8)), decided(entry(4, 8))) == [
@@ -404,12 +422,19 @@ def test_an_observer_logs_and_applies_what_it_is_informed_of_and_acks_nothing():
     assert link.core.logged(z(5, 1)) == []
 
 
+def test_an_observer_logs_and_applies_together_what_came_together():
+    link = observer()
+    some = [entry(5, n) for n in range(1, 4)]
+    assert link.feed(*(packets.inform(*one) for one in some)) == [Log(tuple(some)), Commit(tuple(some))]
+    assert link.core.logged(z(5, 3)) == []
+    behind = link.feed(packets.inform(*entry(5, 4)), packets.sync_answer(), packets.inform(*entry(5, 5)))
+    assert [type(effect) for effect in behind] == [Log, Commit, Synced, Log, Commit]
+
+
 def test_an_observer_has_its_history_on_disk_too_before_it_acks_newleader():
     link = observer(Stage.SYNC)
-    assert link.feed(decided(entry(4, 8)), packets.inform(*entry(4, 9)))[-2:] == [
-        Log((entry(4, 9),)),
-        Commit((entry(4, 9),)),
-    ]
+    both = entry(4, 8), entry(4, 9)
+    assert link.feed(decided(both[0]), packets.inform(*both[1])) == [Log(both), Commit(both)]
     assert said(link.feed(packets.new_leader(5, None)))[0] == FlushLog()
 
 
@@ -509,7 +534,7 @@ def test_without_a_log_a_diff_stays_in_memory_and_so_does_the_epoch():
     """The files may tell an older state, but with the epoch of then."""
     link = without_log(Stage.SYNC)
     one, two = entry(4, 8), entry(5, 1)
-    assert link.feed(decided(one, two)) == [Commit((one,)), Commit((two,))]
+    assert link.feed(decided(one, two)) == [Commit((one, two))]
     assert said(link.feed(packets.new_leader(5, TEXT))) == [LastSeenConfig(TEXT), "send ACK 500000000"]
     three = entry(5, 2)
     assert link.feed(packets.inform(*three)) == []

@@ -3,6 +3,7 @@
 import pytest
 from zab_kit import MemoryHistory, entry, packets_in, z
 
+from zabra.zab import syncplan
 from zabra.zab.packets import Packet
 from zabra.zab.syncplan import Entry, LogChangedError, SyncPlan, choose_sync, number_entries
 
@@ -157,3 +158,16 @@ def test_entries_that_are_read_late_are_still_only_those_of_the_plan():
 def test_payloads_are_numbered_without_a_gap():
     assert number_entries(z(5, 7), [b"a", b"b"]) == [Entry(z(5, 7), b"a"), Entry(z(5, 8), b"b")]
     assert type(number_entries(z(5, 7), [b"a"])[0]) is Entry
+
+
+def test_a_long_sync_goes_in_pieces_of_some_size(monkeypatch):
+    monkeypatch.setattr(syncplan, "_PIECE", 100)
+    entries = [entry(1, n, bytes(50)) for n in range(1, 10)]
+    plan = SyncPlan(Packet.DIFF, z(1, 9), z(1, 9), None, tuple(entries))
+    pieces = list(plan.packets(MemoryHistory()))
+    assert all(100 <= len(piece) < 300 for piece in pieces[:-1])
+    assert len(pieces[-1]) > 0
+    named = packets_in(b"".join(pieces))
+    assert named == ["DIFF 100000009"] + [
+        f"{kind} 10000000{n}" for n in range(1, 10) for kind in ("PROPOSAL", "COMMIT")
+    ]
