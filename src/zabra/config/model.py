@@ -199,8 +199,14 @@ class Settings:
     #: Negative: off.
     leader_max_time_to_wait_for_epoch_ms: int = -1
     leader_nodelay: bool = True
+    #: 0 and less: acknowledgements are not measured.
+    leader_ack_logging_frequency: int = 1000
     #: The counter before that of the first proposal of an epoch, for tests.
     initial_counter: int = 0
+
+    # Connections between a leader and its learners.
+    message_tracker_enabled: bool = False
+    message_tracker_buffer_size: int = 10
 
     # A learner.
     leader_connect_delay_during_retry_ms: int = 100

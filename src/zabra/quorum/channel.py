@@ -12,6 +12,8 @@ import socket
 from collections.abc import Callable, Generator
 from typing import Final, NamedTuple, cast
 
+from zabra.quorum.tracker import Tracker
+
 _log = logging.getLogger(__name__)
 
 #: Bytes waiting for the other side, behind a stream and in the socket's buffer, at which it is cut.
@@ -36,6 +38,8 @@ class Channel(asyncio.Protocol):
 
     def __init__(self, owner: ChannelOwner, *, no_delay: bool = True, backlog_max: int = BACKLOG_MAX) -> None:
         self.name = "?"
+        #: Notes what is sent; who reads has to note what comes.
+        self.tracker: Tracker | None = None
         self._owner = owner
         self._no_delay = no_delay
         self._backlog_max = backlog_max
@@ -61,6 +65,8 @@ class Channel(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send behind everything that was given before; nothing once the connection is gone."""
+        if self.tracker is not None:
+            self.tracker.sent(data)
         if self._stream is None:
             self._write(data)
             return
@@ -160,6 +166,9 @@ class Channel(asyncio.Protocol):
             self._loop.call_soon(self._owner.closed, self, why)
 
     def _finish(self) -> None:
+        if self.tracker is not None:
+            self.tracker.tell(self.name)
+            self.tracker = None
         self._over = True
         self._stop_watching()
         stream, self._stream, self._stream_done = self._stream, None, None

@@ -18,6 +18,7 @@ from zabra.pipeline.localsessions import LocalSessions, Upgradable
 from zabra.pipeline.ports import Pipeline
 from zabra.pipeline.request import Proposal
 from zabra.quorum.membership import Membership
+from zabra.quorum.tracker import Tracker
 from zabra.runtime.ports import Runtime, Worker
 from zabra.sessions.tracker import SessionTracker
 from zabra.storage.database import Database
@@ -160,6 +161,14 @@ class Context:
 
         self.in_worker(job, done)
         return await future
+
+    def new_tracker(self) -> Tracker | None:
+        """For one connection, where the settings want its packets tracked."""
+        settings = self.settings
+        if not settings.message_tracker_enabled:
+            return None
+        limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
+        return Tracker(settings.message_tracker_buffer_size, self.runtime.clock.wall_ms, limit)
 
     def with_eager_checks(
         self, pipeline: Pipeline, node_of: Callable[[bytes], Node | None], is_settled: Callable[[int], bool]

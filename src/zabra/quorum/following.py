@@ -125,6 +125,7 @@ class Following:
             self._channel = await self._connect()
             if self._channel is None or self._channel.is_over:
                 return Outcome(reason=f"{self._whom}, cannot be reached")
+            self._channel.tracker = self._context.new_tracker()
             self._perform(self.core.start(self._context.now_ms()))
             self._arm()
             return await self._ended
@@ -263,6 +264,8 @@ class Following:
             self._perform(self.core.disconnected(f"the leader sent garbage: {error}"))
             return
         if arrived:
+            if self._channel is not None and self._channel.tracker is not None:
+                self._channel.tracker.received(arrived)
             stage = self.core.stage
             self._perform(self.core.packets(arrived, self._context.now_ms()))
             if self.core.stage is not stage:

@@ -16,6 +16,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Final
 
 from zabra.config.dynamic import EnsembleConfig
 from zabra.consts import Op
@@ -31,6 +33,7 @@ from zabra.quorum.rolelog import RoleLog
 from zabra.sessions.tracker import SessionTracker
 from zabra.zab.discovery import Summary
 from zabra.zab.effects import (
+    Acknowledged,
     ActivateConfig,
     Close,
     Commit,
@@ -52,6 +55,10 @@ from zabra.zab.syncplan import Entry, number_entries
 from zabra.zab.types import Elected
 
 _log = logging.getLogger(__name__)
+
+#: The time in a TxnHeader.
+_TIME_AT: Final = 20
+_made_ms_of: Final = Struct(">q").unpack_from
 
 
 class _Members:
@@ -97,6 +104,7 @@ class Leading:
                 force_snapshot_sync=settings.force_snapshot_sync,
                 max_time_to_wait_for_epoch_ms=settings.leader_max_time_to_wait_for_epoch_ms,
                 initial_counter=settings.initial_counter,
+                ack_sampling=settings.leader_ack_logging_frequency,
             ),
             verifier=membership.verifier,
             last_seen=membership.last_seen,
@@ -242,6 +250,8 @@ class Leading:
                 if self.pipeline is not None:
                     for session, timeout_ms in sessions:
                         self.pipeline.touch_remote(session, timeout_ms)
+            case Acknowledged(sid, entries):
+                self._measure_acks(sid, entries)
             case Revalidate(conn, session, timeout_ms):
                 self._revalidate(conn, session, timeout_ms)
             case Close(conn, reason):
@@ -383,6 +393,14 @@ class Leading:
         context.host.commit_turn(batch, began)
 
     # -- learners
+
+    def _measure_acks(self, sid: int, entries: Iterable[Entry]) -> None:
+        """How long after they were made; the clock that says so may have been set back meanwhile."""
+        now_ms = self._context.runtime.clock.wall_ms()
+        for entry in entries:
+            (made_ms,) = _made_ms_of(entry.data, _TIME_AT)
+            if now_ms >= made_ms:
+                self._stats.metrics.ack_latency.add(str(sid), now_ms - made_ms)
 
     def _forwarded(self, conn: int, requests: Iterable[ForwardedRequest]) -> None:
         pipeline = self.pipeline

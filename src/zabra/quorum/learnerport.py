@@ -115,6 +115,7 @@ class LearnerPort:
         if self._closed:
             channel.abort()
             return
+        channel.tracker = self._context.new_tracker()
         number = self._next_number
         self._next_number += 1
         self._channels[number] = channel
@@ -133,6 +134,8 @@ class LearnerPort:
             self._owner.gone(number)
             return
         if arrived:
+            if channel.tracker is not None:
+                channel.tracker.received(arrived)
             self._owner.arrived(number, arrived)
 
     def _lost(self, channel: Channel, why: str) -> None:
@@ -153,7 +156,15 @@ class LearnerPort:
         channel = self._channels[conn]
         _log.info("synchronizing %s by %s of zxid 0x%x", channel.name, PACKET_NAMES[plan.op], plan.zxid)
         self._context.stats.metrics.count("snap_count" if plan.op == Packet.SNAP else "diff_count")
-        pieces = self._snapshot() if plan.op == Packet.SNAP else plan.packets(self._context.db)
+        tracker = channel.tracker
+        if plan.op == Packet.SNAP:
+            pieces = self._snapshot()
+            if tracker is not None:
+                tracker.sent_type(plan.op)
+        else:
+            pieces = plan.packets(self._context.db)
+            if tracker is not None:
+                pieces = tracker.watch(pieces)
         channel.stream(pieces, sent, stall_s=self._stall_s)
 
     def _snapshot(self) -> Generator[bytes, None, None]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from zabra.config.dynamic import EnsembleConfig
 from zabra.config.model import ServerLine
 from zabra.zab import packets
-from zabra.zab.effects import ActivateConfig, Commit, Effect, LastSeenConfig, Log, SendTo
+from zabra.zab.effects import Acknowledged, ActivateConfig, Commit, Effect, LastSeenConfig, Log, SendTo
 from zabra.zab.proposals import Proposals
 from zabra.zab.quorums import QuorumVerifier
 from zabra.zab.syncplan import Entry, History
@@ -39,7 +39,9 @@ class Broadcast:
         verifier: QuorumVerifier,
         last_seen: QuorumVerifier,
         make_verifier: Callable[[EnsembleConfig], QuorumVerifier],
+        ack_sampling: int = 0,
     ) -> None:
+        """``ack_sampling``: tell of the acks of each such zxid; 0 or less: of none."""
         self.verifier = verifier
         self.last_seen = last_seen
         #: Memberships whose quorums a proposal of now needs.
@@ -56,6 +58,7 @@ class Broadcast:
         self._sid = sid
         self._history = history
         self._make_verifier = make_verifier
+        self._ack_sampling = ack_sampling
         #: Committed entries that may not be in the tree yet.
         self._unapplied: deque[Entry] = deque()
         self._reconfigs: deque[_Reconfig] = deque()
@@ -122,8 +125,10 @@ class Broadcast:
 
     def ack(self, sid: int, zxid: int) -> list[Effect]:
         """``sid`` has everything up to ``zxid`` on disk; commit what that allows."""
+        sampled = self.proposals.newly_acked(sid, zxid, self._ack_sampling) if self._ack_sampling > 0 else None
         self.proposals.ack(sid, zxid)
-        return self.advance()
+        effects = self.advance()
+        return [Acknowledged(sid, sampled), *effects] if sampled else effects
 
     def sync(self, conn: int) -> list[Effect]:
         """Answer ``conn`` once all that was proposed is committed."""

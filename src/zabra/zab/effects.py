@@ -121,6 +121,13 @@ class Touched(NamedTuple):
     sessions: list[tuple[int, int]]
 
 
+class Acknowledged(NamedTuple):
+    """A server has these on disk, some of those it acknowledges: for the figures only."""
+
+    sid: int
+    entries: list[Entry]
+
+
 class Revalidate(NamedTuple):
     """A client came to a learner with this session: answer with ``revalidated``; a live one moves to ``conn``."""
 
@@ -216,6 +223,7 @@ Effect = (
     | StepDown
     | Forwarded
     | Touched
+    | Acknowledged
     | Revalidate
     | Send
     | Truncate

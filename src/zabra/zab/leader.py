@@ -106,6 +106,8 @@ class LeaderOptions(NamedTuple):
     max_time_to_wait_for_epoch_ms: int = -1
     #: ``testingonly.initialZxid``: the counter before that of the first proposal.
     initial_counter: int = 0
+    #: ``leader.ackLoggingFrequency``: acks of each such zxid are told of; 0 and less: of none.
+    ack_sampling: int = 0
 
 
 class Statistics(NamedTuple):
@@ -180,7 +182,7 @@ class Leader:
     ) -> None:
         self.sid = sid
         self.phase = Phase.DISCOVERY
-        self.broadcast = Broadcast(sid, history, verifier, last_seen, make_verifier)
+        self.broadcast = Broadcast(sid, history, verifier, last_seen, make_verifier, options.ack_sampling)
         self._history = history
         self._options = options
         self._supporters = supporters

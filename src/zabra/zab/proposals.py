@@ -44,6 +44,16 @@ class Proposals:
         if zxid > self.acked.get(sid, -1):
             self.acked[sid] = zxid
 
+    def newly_acked(self, sid: int, zxid: int, every: int) -> list[Entry]:
+        """Before :meth:`ack`: which outstanding proposals it is the first ack of ``sid`` for; each ``every``th zxid."""
+        outstanding = self.outstanding
+        if not outstanding:
+            return []
+        first = outstanding[0].zxid
+        after = max(self.acked.get(sid, -1) + 1, first)
+        last = min(zxid, outstanding[-1].zxid)
+        return [outstanding[at - first] for at in range(after + -after % every, last + 1, every)]
+
     def forget(self, sid: int) -> None:
         """``sid`` is going to be synced: what it has beyond the last commit is cut off, and sent again."""
         self.acked.pop(sid, None)

@@ -294,6 +294,26 @@ def test_what_was_logged_is_applied_when_the_term_ends(world):
     ]
 
 
+def test_acks_are_measured_from_the_time_of_the_transaction():
+    world = World(leader_ack_logging_frequency=1)
+    wire = world.serve()
+    client = world.client(wire)
+    before = world.machine.server.stats.metrics.dump()
+    client.post(Op.CREATE, create_body("/a"))
+    world.ensemble.run(0.3)
+    acknowledge(wire)
+    after = world.machine.server.stats.metrics.dump()
+    assert after["sum_8_ack_latency"] - before["sum_8_ack_latency"] == pytest.approx(300, abs=10)
+    assert after["sum_1_ack_latency"] - before["sum_1_ack_latency"] == pytest.approx(0, abs=10)
+    # A clock that was set back meanwhile measures nothing.
+    client.post(Op.CREATE, create_body("/b"))
+    world.ensemble.run(0.1)
+    world.machine.clock.wall_offset_ms = -10_000
+    acknowledge(wire)
+    assert world.machine.server.stats.metrics.dump()["cnt_8_ack_latency"] == after["cnt_8_ack_latency"]
+    world.ensemble.close()
+
+
 @pytest.mark.parametrize("acked", [0, 2, 4])
 def test_a_stop_brings_to_the_disk_what_was_proposed(world, log, acked):
     wire = world.serve()

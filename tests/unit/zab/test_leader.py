@@ -8,6 +8,7 @@ from zabra.wire.records_quorum import QuorumPacket
 from zabra.zab import packets
 from zabra.zab.discovery import Summary
 from zabra.zab.effects import (
+    Acknowledged,
     ActivateConfig,
     Close,
     Commit,
@@ -711,3 +712,30 @@ def test_an_oracle_keeps_a_leader_that_lost_its_only_follower():
     answers[0] = "0"
     tick(term)
     assert isinstance(tick(term)[0], StepDown)
+
+
+# Samples of acks.
+
+
+def test_every_nth_ack_of_each_server_is_told_of_while_its_proposal_is_outstanding():
+    term = Term(options=OPTIONS._replace(ack_sampling=4))
+    term.join(2)
+    term.join(3)
+    term.propose(*range(1, 11))
+    assert only(term.feed(2, packets.acks(z(5, 1), z(5, 3))), Acknowledged) == []
+    assert term.feed(2, packets.acks(z(5, 4), z(5, 9))) == [Acknowledged(2, [entry(5, 4), entry(5, 8)])]
+    assert only(term.feed(2, packets.ack(z(5, 10))), Acknowledged) == []
+    # The own disk counts as well.
+    effects = term.core.logged(z(5, 4))
+    assert effects[0] == Acknowledged(1, [entry(5, 4)])
+    assert only(effects, Commit)
+    # What is committed says nothing about who comes later.
+    assert term.feed(3, packets.acks(z(5, 1), z(5, 10)))[0] == Acknowledged(3, [entry(5, 8)])
+
+
+@pytest.mark.parametrize("sampling", [0, -1])
+def test_acks_are_not_told_of_where_nobody_wants_to_know(sampling):
+    term = Term(options=OPTIONS._replace(ack_sampling=sampling))
+    term.join(2)
+    term.propose(*range(1, 11))
+    assert only(term.feed(2, packets.acks(z(5, 1), z(5, 10))), Acknowledged) == []
