@@ -1,4 +1,7 @@
-"""Observers that learn from followers of the other kind. Needs Java and ZABRA_ZOOKEEPER_CLASSPATH."""
+"""Options of members that both kinds obey alike, above all observers that learn from followers of the other kind.
+
+Needs Java and ZABRA_ZOOKEEPER_CLASSPATH.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,13 @@ LEADER, OBSERVER = 3, 4
 COUNT: Final = 1200
 
 
-@pytest.fixture(params=MIXES)
+@pytest.fixture(params=MIXES, scope="module")
 def mix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
     require(missing_java())
     config = {"observerMasterPort": str(low_port())}
+    properties = {"zookeeper.enableEagerACLCheck": "true", "zookeeper.leader.ackLoggingFrequency": "1"}
     specs = {
-        sid: Spec(kind, observer=sid == OBSERVER, host=f"127.0.0.{sid}")
+        sid: Spec(kind, observer=sid == OBSERVER, properties=properties, host=f"127.0.0.{sid}")
         for sid, kind in enumerate(MIXES[request.param], 1)
     }
     with Ensemble(tmp_path_factory.mktemp(request.param), specs, config=config) as ensemble:
@@ -94,3 +98,44 @@ def test_an_observer_learns_from_a_follower_of_the_other_kind(mix: Ensemble) -> 
     assert master_of(mix) == 3 - master
     mix.start(master)
     mix.check_trees()
+
+
+#: Opcode, body, and how each server answers: NO_AUTH and INVALID_ACL at once, with zxid 0.
+CHECKED: Final = (
+    (jute.CREATE, jute.create("/read/a", b"", jute.OPEN, 0), (0, -102)),
+    (jute.CREATE2, jute.create("/read/a", b"", jute.OPEN, 0), (0, -102)),
+    (jute.DELETE, jute.path_version("/read/a", -1), (0, -102)),
+    (jute.SET_DATA, jute.set_data("/read", b"", -1), (0, -102)),
+    (jute.SET_ACL, jute.set_acl("/read", jute.OPEN, -1), (0, -102)),
+    (jute.CREATE, jute.create("/none", b"", [], 0), (0, -114)),
+    (jute.SET_ACL, jute.set_acl("/none", [], -1), (0, -114)),
+    (jute.CREATE, jute.create("/none/a", b"", jute.OPEN, 0), (1, -101)),
+    (jute.DELETE, jute.path_version("/none/a", -1), (1, -101)),
+    (jute.SET_DATA, jute.set_data("/none", b"", -1), (1, -101)),
+    (jute.SET_DATA, jute.set_data("/zookeeper/config", b"", -1), (0, -102)),
+    (jute.DELETE, jute.path_version("/zookeeper", -1), (1, -8)),
+)
+
+
+def test_writes_that_are_forbidden_are_refused_by_every_server_without_a_zxid(mix: Ensemble) -> None:
+    with mix.client(LEADER) as client:
+        assert client.call(jute.CREATE, jute.create("/read", b"", [(1, "world", "anyone")], 0))[0] == 0
+        client.close_session()
+    mix.quiet()
+    for sid in mix.members:
+        with mix.client(sid) as client:
+            for opcode, body, (taken, code) in CHECKED:
+                before = mix.quiet()
+                client.post(opcode, body)
+                answer = client.reply(opcode)
+                assert answer is not None
+                assert (answer[1], answer[2]) == ((before + 1) * taken, code), (sid, opcode, body)
+                assert mix.quiet() == before + taken
+            client.close_session()
+
+
+def test_a_leader_tells_the_ack_latency_of_every_voter(mix: Ensemble) -> None:
+    names = {f"{figure}_{sid}_ack_latency" for figure in ("avg", "min", "max", "cnt", "sum") for sid in (1, 2, 3)}
+    metrics = mix[LEADER].metrics()
+    assert names <= metrics.keys()
+    assert not [name for name in metrics if name.endswith("_4_ack_latency")]
