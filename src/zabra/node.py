@@ -343,6 +343,8 @@ class Server:
         """Stop cleanly. Writes that are durable are answered, others are not; sessions live on in the files."""
         if self.state is State.RUNNING:
             self.state = State.SHUTDOWN
+            if self.hub.throttle is not None:
+                await self.hub.throttle.drain(self.settings.request_throttler_shutdown_timeout_ms)
             if self._persist is not None:
                 self._persist.flush()
         ending = self._begin_end()

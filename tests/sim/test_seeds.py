@@ -13,6 +13,7 @@ from zabra.sim.run import run_seed
 PINNED = {
     23: "a start built on entries that a killed server had not synced",
     295: "the same, in the data folder",
+    10884: "a client came back in the very moment in which all had to be quiet",
 }
 #: A few more each day, the same all day long.
 FIRST = int(time.time() // 86400) * 1000

@@ -22,6 +22,7 @@ from zabra.consts import Op
 from zabra.frontend.attach import Attach
 from zabra.frontend.connection import Connection
 from zabra.frontend.gate import Gate
+from zabra.frontend.guarded import new_connection
 from zabra.frontend.hub import Hub
 from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle
 from zabra.obs.metrics import Metrics
@@ -256,7 +257,7 @@ class Client:
     def __init__(self, rig: Rig, address: str = "127.0.0.1") -> None:
         self.rig = rig
         self.transport = FakeTransport(rig, (address, 4000 + len(rig.clients)))
-        self.connection = self.transport.protocol = Connection(rig.hub)
+        self.connection = self.transport.protocol = new_connection(rig.hub)
         self.connection.connection_made(self.transport)
         self.xid = 0
         self.session_id = 0

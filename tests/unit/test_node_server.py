@@ -288,6 +288,27 @@ def test_stop_answers_what_it_can_still_make_durable(machine: Machine) -> None:
     assert b"/a" in machine.run(nothing).tree.nodes
 
 
+def test_stop_serves_what_the_throttle_holds_back(machine: Machine) -> None:
+    """In its order, the second write behind the sync of the first."""
+
+    async def life() -> None:
+        server = machine.server(request_throttle_max_requests=1)
+        await server.start()
+        peer = await machine.peer(server)
+        (connection,) = server.hub.connections
+        chunk = b""
+        for xid, name in ((1, "/a"), (2, "/b")):
+            body = create_body(name)
+            chunk += pack(">iii", 8 + len(body), xid, Op.CREATE) + body
+        connection.data_received(chunk)
+        assert server.pipeline.outstanding == 1
+        await server.stop()
+        assert [unpack_from(">i", await peer.frame())[0] for _ in range(2)] == [1, 2]
+
+    machine.play(life)
+    assert {b"/a", b"/b"} <= set(machine.run(nothing).tree.nodes)
+
+
 def test_a_log_that_cannot_be_written_ends_the_server_with_code_1(
     machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ import logging
 from functools import partial
 from typing import cast
 
+from zabra.consts import Op
 from zabra.errors import ProtocolError, RequestError
 from zabra.frontend.connection import Connection
 from zabra.frontend.hub import Hub
@@ -66,11 +67,14 @@ class Attach:
         timeout_ms = min(max(request.timeout_ms, settings.min_session_timeout_ms), settings.max_session_timeout_ms)
         self._opening[conn] = request
         if request.session_id == 0:
-            self._create(conn, timeout_ms, now_ms)
+            conn.hold(Op.CREATE_SESSION, lambda _: self._create(conn, timeout_ms))
         else:
             self._renew(conn, request, timeout_ms, now_ms)
 
-    def _create(self, conn: Connection, timeout_ms: int, now_ms: int) -> None:
+    def _create(self, conn: Connection, timeout_ms: int) -> None:
+        if conn not in self._opening:
+            return  # closed meanwhile
+        now_ms = int(self._hub.clock.monotonic() * 1000)
         try:
             conn.session = self._hub.pipeline.create_session(conn, timeout_ms, now_ms)
         except RequestError as error:

@@ -29,6 +29,7 @@ from zabra.consts import Op, Perm, Xid
 from zabra.errors import Code, EarlyRefusalError, MarshallingError, RequestError
 from zabra.frontend.connection_stats import ConnectionStats
 from zabra.frontend.replies import encode_event, pack_data, pack_reply
+from zabra.frontend.throttle import Serve, Verdict
 from zabra.pipeline.request import CLIENT_WRITES, Write
 from zabra.sessions.tracker import Session
 from zabra.tree.node import OPEN_ACL
@@ -76,6 +77,9 @@ _LAST: Final = -1003
 class Connection(ConnectionStats, asyncio.Protocol):
     """The protocol object of one accepted socket."""
 
+    #: Whether requests need a look before they are served, see :mod:`zabra.frontend.guarded`.
+    guarded = False
+
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.state = NEW
@@ -97,8 +101,6 @@ class Connection(ConnectionStats, asyncio.Protocol):
         self._blocked = False
         self._paused = False
         self._held = False
-        #: Whether requests need a look before they are served: enforced authentication, throttling.
-        self._guarded = hub.guarded
         clock = hub.clock
         ConnectionStats.__init__(self, clock.wall_ms(), clock.monotonic(), hub.settings.sessionless_cnxn_timeout_ms)
 
@@ -208,7 +210,7 @@ class Connection(ConnectionStats, asyncio.Protocol):
         waiting = self._waiting
         size = len(chunk)
         # Where the last frequent request could begin: its header, a path length and a byte more.
-        last = -1 if self._guarded else size - 17
+        last = -1 if self.guarded else size - 17
         pos = reads = count = big = op = xid = 0
         # Writes outstanding before this chunk; -1 until it brings the first frequent one.
         outstanding = -1
@@ -399,6 +401,10 @@ class Connection(ConnectionStats, asyncio.Protocol):
         stats.packets_sent += 1
         self.close()
 
+    def hold(self, op: int, serve: Serve) -> None:
+        """Serve something that a limit on requests could hold back, were there one."""
+        serve(Verdict.SERVE)
+
     def opened(self, session: Session, reply: bytes) -> None:
         """The session is set up: send the connect reply and serve what the client sent behind its request."""
         self.session = session
@@ -425,8 +431,6 @@ class Connection(ConnectionStats, asyncio.Protocol):
         """Serve or submit one request; returns the bytes of its reply if that was large."""
         session = self.session
         assert session is not None
-        if self._guarded and op not in (Op.AUTH, Op.SASL) and self.hub.gate.refuses(self, xid):
-            return 0
         try:
             if op in CLIENT_WRITES:
                 self.hub.pipeline.submit(self, session, xid, op, frame)
@@ -664,6 +668,9 @@ class Connection(ConnectionStats, asyncio.Protocol):
         self.transport.abort()
 
     def _end(self) -> None:
+        if self._waiting and self.hub.settings.request_stale_connection_check:
+            # Their replies will find nobody; that of a closeSession need not.
+            self.hub.stats.metrics.stale_replies.add(len(self._waiting) - (self.state == CLOSING))
         self.state = CLOSED
         self._waiting.clear()
         self._rest.clear()

@@ -12,6 +12,7 @@ from zabra.frontend.connection import Connection
 from zabra.frontend.gate import Gate
 from zabra.frontend.limits import ConnectionLimits
 from zabra.frontend.replies import encode_event
+from zabra.frontend.throttle import LargeRequests, RequestThrottle
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.ports import Pipeline, Scheduler
 from zabra.pipeline.reads import Reads
@@ -60,8 +61,18 @@ class Hub:
         }
         #: Open connections in order of accept.
         self.connections: dict[Connection, None] = {}
-        #: Whether requests need a look before they are served, see :class:`Gate`.
-        self.guarded = gate.guarded
+        #: Holds requests back; None: no limit is set.
+        self.throttle: RequestThrottle | None = None
+        if settings.request_throttle_max_requests > 0:
+            self.throttle = RequestThrottle(
+                settings, scheduler, clock.monotonic, metrics, lambda: self.pipeline.outstanding
+            )
+        #: Counts large requests; None: none counts as large.
+        self.large: LargeRequests | None = None
+        if settings.large_request_threshold > 0:
+            self.large = LargeRequests(settings.large_request_threshold, settings.large_request_max_bytes, metrics)
+        #: Whether requests need a look before they are served, see :mod:`zabra.frontend.guarded`.
+        self.is_guarded = gate.guarded or self.throttle is not None or self.large is not None
         #: Connections with replies or events to write at the end of the turn.
         self.dirty: list[Connection] = []
         #: Connections that are not read while too many writes are outstanding.
@@ -102,7 +113,15 @@ class Hub:
         for connection in list(self.connections):
             connection.close()
         self.held.clear()
+        if self.throttle is not None:
+            self.throttle.clear()
         self.running = False
+
+    @property
+    def crowd(self) -> int:
+        """Requests that wait: for a commit, or held back by the throttle, whichever are more."""
+        outstanding = self.pipeline.outstanding
+        return outstanding if self.throttle is None else max(outstanding, len(self.throttle))
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         """Run in the next turn of the loop."""
@@ -146,11 +165,13 @@ class Hub:
     def end_turn(self) -> None:
         """Write what the turn produced, one write a connection; read again from those held back."""
         self._turning = False
+        if self.throttle is not None:
+            self.throttle.run()
         dirty = self.dirty
         self.dirty = []
         for connection in dirty:
             connection.flush()
-        if self.held and self.pipeline.outstanding <= self.outstanding_limit:
+        if self.held and self.crowd <= self.outstanding_limit:
             held = self.held
             self.held = []
             for connection in held:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from zabra.frontend.connection import CLOSED, Connection
+from zabra.frontend.guarded import new_connection
 from zabra.frontend.hub import Hub
 
 _log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Listener:
         self._sweep()
 
     def _accept(self) -> Connection:
-        return Connection(self._hub)
+        return new_connection(self._hub)
 
     def _sweep(self) -> None:
         """Close what has been silent for longer than its timeout; a connection without a session gets 10 s.

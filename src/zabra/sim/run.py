@@ -267,8 +267,8 @@ class Run:
             workload.finish()
         self._run_for(2.0)
         for _ in range(20):
-            # Chores go on, one of their writes may be on its way.
-            if not self._failed() and self._server().pipeline.outstanding:
+            # Chores and pings go on: one of their writes may be on its way, a client may just come back.
+            if not self._failed() and (self._server().pipeline.outstanding or self._server().hub.dirty):
                 self._run_for(0.01)
         self._checked(self._quiet)
         if self.rng.random() < 0.03:

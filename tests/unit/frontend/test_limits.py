@@ -1,4 +1,4 @@
-"""Connection counts, the token bucket, large requests and the request throttle."""
+"""Connection counts and the token bucket."""
 
 from __future__ import annotations
 
