@@ -118,11 +118,11 @@ class Cuts:
     async def _close(self) -> None:
         for server in self._servers:
             server.close()
-        for writer in list(self._ways_of):
-            writer.transport.abort()
-        for task in asyncio.all_tasks():
-            if task is not asyncio.current_task():
-                task.cancel()
+        await self._set(tuple(self._open), opened=True)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for writer in list(self._ways_of):
+                writer.transport.abort()
+            await asyncio.wait(others, timeout=0.1)
 
     async def passes(self, way: Way) -> None:
         """Wait until bytes go this way."""

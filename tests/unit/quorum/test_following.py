@@ -830,10 +830,12 @@ def test_a_membership_that_does_not_parse_ends_the_connection_only(flexible, log
 
 
 def test_an_entry_that_cannot_be_applied_ends_the_server(world, log):
-    """It is in the log: what follows cannot be trusted."""
+    """It is in the log: what follows cannot be trusted, and is not applied on the way out."""
     wire = world.serve(world.story.session())
-    good = world.story.create(b"/a")
+    good, after = world.story.create(b"/a"), world.story.create(b"/b")
     bad = good._replace(data=good.data[:32] + b"\x00\x00\x00\xff")
-    wire.send(committed(bad), seconds=0.5)
+    wire.send(packets.proposals((bad, after)), packets.commit(bad.zxid), seconds=0.5)
     assert world.exits == [1]
-    assert len(criticals(log)) == 1
+    (line,) = [record.getMessage() for record in log.records if record.levelno >= logging.ERROR]
+    assert line.startswith("stopping: a committed transaction could not be applied: ")
+    assert world.machine.zxid == z(1, 1)

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from ensemble_rig import INIT_LIMIT, QUORUM_PORT, SYNC_LIMIT, TICK_S, Ensemble, address_of, line_of
-from played import Learners
+from played import Learners, notify
 from rig import create_body, path, set_body, watch_body
 
 from zabra.config.dynamic import parse_config
@@ -16,6 +16,7 @@ from zabra.storage.snapstream import SnapStreamLoader
 from zabra.tree.tree import DataTree
 from zabra.zab import packets
 from zabra.zab.packets import PACKET_NAMES, Packet, PacketStream, encode, singly
+from zabra.zab.types import ServerState
 from zabra.zxid import make_zxid as z
 
 EPOCH = z(1, 0)
@@ -127,6 +128,28 @@ def test_a_leader_that_nobody_joins_steps_down(world, log):
     world.ensemble.wait(lambda: world.machine.mode == "looking")
     assert world.ensemble.loop.now - began == pytest.approx(INIT_LIMIT * TICK_S, abs=0.3)
     assert "no quorum in 5000 ms waiting for epoch, only of [1]" in log.text
+
+
+def test_a_leader_that_its_voters_have_given_up_steps_down(log):
+    """Within leader.maxTimeToWaitForEpoch, where that is set: well before initLimit."""
+    world = World(leader_max_time_to_wait_for_epoch_ms=1000)
+    world.lead()
+    for seconds, mode in ((0.5, "leader"), (1.0, "looking")):
+        world.ensemble.run(seconds)
+        notify(world.ensemble, 1, 8, ServerState.LOOKING, 8, 0, 2)
+        assert world.machine.mode == mode
+    assert "server 8, which voted for this one, looks for another leader" in log.text
+    world.ensemble.close()
+
+
+def test_pings_begin_with_the_term(world):
+    """Though nothing more comes from anybody."""
+    world.lead()
+    wire = world.learners.hello()
+    world.learners.agree(wire)
+    wire.send(packets.ack(EPOCH), seconds=1.2 * TICK_S)
+    wire.packets()
+    assert wire.pings == 2
 
 
 def test_a_leader_whose_learners_are_silent_steps_down(world, log):
@@ -361,6 +384,8 @@ def test_an_epoch_that_runs_out_of_zxids_ends(log):
     client.post(Op.CREATE, create_body("/over"))
     world.ensemble.wait(lambda: world.machine.mode == "looking")
     assert "zxid lower 32 bits have rolled over, a new epoch must begin" in log.text
+    world.ensemble.run(0.05)
+    assert wire.lost, "its learners are hung up on"
     world.learners.elect()
     world.learners.join(epoch=1, zxid=world.machine.zxid)
     assert world.machine.zxid == z(2, 0xFFFFFFFC)
@@ -480,6 +505,22 @@ def test_requests_of_learners_are_proposed(world):
     assert acknowledge(wire) == [z(1, 1), z(1, 2)]
     assert wire.said() == ["COMMIT 100000001", "COMMIT 100000002"]
     assert b"/theirs" in world.machine.server.tree.nodes
+
+
+@pytest.mark.parametrize("end", ["closes", "garbage", "wrong packet"])
+def test_a_learner_that_is_gone_leaves_nothing_behind(world, end):
+    wire = world.serve()
+    nine = world.join(9)
+    session = 0x0900000000000007
+    nine.send(packets.request(packets.ForwardedRequest(session, 0, Op.CREATE_SESSION, bytes(4), None)))
+    assert acknowledge(wire)
+    assert len(world.machine.leading.pipeline._remotes) == 1
+    if end == "closes":
+        nine.close()
+    else:
+        nine.send(b"\xff" * 40 if end == "garbage" else packets.up_to_date())
+    assert world.machine.leading.pipeline._remotes == {}
+    assert session in world.machine.server.db.sessions, "its session may come back elsewhere"
 
 
 def test_a_sync_is_answered_behind_what_was_proposed_before(world):
