@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
 SEEDS ?= 1..200
+JOBS ?= 2
 
 .PHONY: help run test lint format bench sim docs clean
 
@@ -13,7 +14,7 @@ help:
 	@echo "make lint    ruff, mypy, generated files"
 	@echo "make format  ruff, and write the generated files"
 	@echo "make bench   Zabra and Apache ZooKeeper side by side (ARGS='...' for bench.run)"
-	@echo "make sim     simulated runs (SEEDS=1..200)"
+	@echo "make sim     simulated runs of one server and of ensembles (SEEDS=1..200, JOBS=2)"
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,7 +44,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m bench.run $(ARGS)
 
 sim: $(VENV)/.installed
-	$(BIN)/python -m zabra.sim --seeds $(SEEDS)
+	$(BIN)/python -m zabra.sim --jobs $(JOBS) --seeds $(SEEDS)
+	$(BIN)/python -m zabra.sim --jobs $(JOBS) --ensemble --seeds $(SEEDS)
 
 docs: $(VENV)/.installed
 	$(BIN)/python dev/gen_docs.py

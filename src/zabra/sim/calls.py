@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
+from zabra.config.dynamic import EnsembleConfig
 from zabra.consts import Op
 from zabra.sim.model import OPEN
 from zabra.wire.multi import encode_multi_end, encode_operation
@@ -31,7 +32,8 @@ from zabra.wire.records_proto import (
 _HEAD: Final = Struct(">iii")
 
 CREATES: Final = frozenset({Op.CREATE, Op.CREATE2, Op.CREATE_CONTAINER, Op.CREATE_TTL})
-WRITES: Final = CREATES | {Op.DELETE, Op.SET_DATA, Op.SET_ACL, Op.MULTI, Op.CLOSE_SESSION}
+WRITES: Final = CREATES | {Op.DELETE, Op.SET_DATA, Op.SET_ACL, Op.MULTI, Op.CLOSE_SESSION, Op.RECONFIG}
+_ENCODED_ELSEWHERE: Final = (Op.MULTI, Op.CLOSE_SESSION, Op.SET_ACL, Op.RECONFIG)
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +53,8 @@ class Call:
     subs: tuple[Call, ...] = ()
     #: The body of a request that is none of the above.
     raw: bytes = b""
+    #: The membership that a reconfig shall lead to, of whatever version.
+    config: EnsembleConfig | None = None
 
     # Filled in when it is sent.
     xid: int = 0
@@ -62,6 +66,7 @@ class Call:
     # Filled in by the reply, None while there is none; for good if the connection is lost first.
     err: int | None = None
     zxid: int = -1
+    body: bytes = b""
     #: Events with zxid -1 that came while a setWatches was on its way.
     missed: list[tuple[int, bytes]] = field(default_factory=list)
 
@@ -72,7 +77,7 @@ class Call:
 
     def _body(self) -> bytes:
         op = self.op
-        if op in WRITES and op not in (Op.MULTI, Op.CLOSE_SESSION, Op.SET_ACL):
+        if op in WRITES and op not in _ENCODED_ELSEWHERE:
             return self._record().encode()
         if op == Op.MULTI:
             return b"".join(encode_operation(sub.op, sub._record()) for sub in self.subs) + encode_multi_end()

@@ -12,11 +12,12 @@ from typing import Final, cast
 from zabra.consts import Op, Xid
 from zabra.errors import Code
 from zabra.sim.calls import WRITES, Call
+from zabra.sim.history import History
 from zabra.sim.judge import Judge
 from zabra.sim.loop import SimHandle, SimLoop
 from zabra.sim.network import SimTransport
 from zabra.sim.violation import Violation
-from zabra.sim.watchbook import ONE_SHOT, PERSISTENT, RECURSIVE, WatchBook
+from zabra.sim.watchbook import CONFIG, ONE_SHOT, PERSISTENT, RECURSIVE, WatchBook
 from zabra.wire.frames import FrameBuffer
 from zabra.wire.handshake import ConnectRequest, encode_connect
 from zabra.wire.primitives import Reader
@@ -66,6 +67,8 @@ class SimClient(asyncio.Protocol):
         #: It has fallen silent for good.
         self.stopped = False
         self.book = WatchBook(oracle.model)
+        #: Keeps what was asked and answered, with the times.
+        self.history: History | None = None
         self.pending: deque[Call] = deque()
         self._loop = loop
         self._rng = rng
@@ -129,6 +132,7 @@ class SimClient(asyncio.Protocol):
         request = ConnectRequest(
             0, self._last_zxid, self._wanted_timeout_ms, self.session_id, self._password, False, not self._is_old
         )
+        self._oracle.attaching(self.session_id)
         self._transport.write(encode_connect(request))
         self._later(self.timeout_ms / 3000, self._tick)
 
@@ -141,6 +145,8 @@ class SimClient(asyncio.Protocol):
         """What was not answered has an unknown outcome."""
         transport, self._transport = self._transport, None
         self.state = DOWN
+        if self.history is not None:
+            self.history.lost(self.name)
         self.pending.clear()
         if self.book.data or self.book.child:
             self._old_watches = (dict(self.book.data), dict(self.book.child))
@@ -191,6 +197,8 @@ class SimClient(asyncio.Protocol):
         call.acked_before = self._oracle.acked
         if call.op in WRITES:
             self._oracle.calls[self.session_id, xid] = call
+        if self.history is not None:
+            self.history.asked(self.name, call)
         self.pending.append(call)
         self._loop.trace.add("ask", self.name, str(call))
         assert self._transport is not None
@@ -284,6 +292,9 @@ class SimClient(asyncio.Protocol):
         self.answered += 1
         call.err = err
         call.zxid = zxid
+        call.body = body
+        if self.history is not None:
+            self.history.answered(self.name, call, err, body)
         if call.op == Op.AUTH:
             if err:
                 raise Violation(f"authentication failed with {err}")
@@ -315,6 +326,8 @@ class SimClient(asyncio.Protocol):
         self._loop.trace.add("event", self.name, zxid, event.type, path)
         if zxid == -1:
             self._missed.append((event.type, path))
+            return
+        if path == CONFIG:
             return
         self._oracle.seen(zxid)
         self.book.advance(zxid, self._identities)

@@ -15,7 +15,7 @@ Source: the invariants of Zab (:mod:`zabra.zab.invariants` has them for the core
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -30,7 +30,7 @@ from zabra.tree.tree import DataTree
 from zabra.wire.records_txn import SetDataTxn
 from zabra.wire.txns import decode_txn
 from zabra.zab.quorums import QuorumVerifier, make_verifier
-from zabra.zxid import counter_of, epoch_of, make_zxid
+from zabra.zxid import epoch_of, make_zxid
 
 #: Answers to requests that were not looked at.
 _UNHEARD: Final = frozenset({Code.SESSION_EXPIRED, Code.SESSION_MOVED})
@@ -44,8 +44,8 @@ class Watched(Protocol):
         """Its server id."""
 
     @property
-    def serving(self) -> bool:
-        """Whether its server answers clients."""
+    def role(self) -> object | None:
+        """What its server is as long as it applies what is committed; another object for each time it does."""
 
     @property
     def leads(self) -> int | None:
@@ -64,8 +64,8 @@ class Watched(Protocol):
 class _Seen:
     """What was last seen of a machine."""
 
+    role: object
     zxid: int = -1
-    leads: int | None = None
 
 
 class EnsembleOracle(Judge):
@@ -73,28 +73,32 @@ class EnsembleOracle(Judge):
 
     def __init__(
         self,
-        machines: Iterable[Watched],
+        machines: Collection[Watched],
         config: EnsembleConfig,
         clock: Callable[[], float],
         *,
         tick_ms: int,
         enforce_quota: bool = False,
     ) -> None:
-        """``config``: the membership at first. ``clock`` gives the virtual second."""
+        """``machines`` may grow. ``config``: the membership at first. ``clock`` gives the virtual second."""
         super().__init__(clock, enforce_quota=enforce_quota)
-        self.machines = list(machines)
+        self.machines = machines
         #: The last epoch that was established, and its leader's id; by epoch.
         self.epoch = 0
         self.leaders: dict[int, int] = {}
         #: The committed membership.
         self.verifier: QuorumVerifier = make_verifier(config)
         self.on_membership: Callable[[EnsembleConfig], None] = lambda config: None
-        #: Virtual second of the last thing that went wrong by the simulator's doing.
-        self.trouble_at = -1e9
-        #: Sessions -> when a client last tried to take them to a server.
-        self.moved: dict[int, float] = {}
+        #: Whether nothing has gone wrong by the simulator's doing since some second.
+        self.is_calm: Callable[[float], bool] = lambda since: True
+        #: A server has begun to serve, whatever its role.
+        self.on_serving: Callable[[Watched], None] = lambda machine: None
+        #: It serves no more.
+        self.on_role_over: Callable[[Watched], None] = lambda machine: None
         #: Every entry that was ever seen on a disk.
         self._payloads: dict[int, bytes] = {}
+        #: The zxid that an epoch begins with, where it is not its first.
+        self._beginnings: dict[int, int] = {}
         self._seen_of: dict[int, _Seen] = {}
         self._tick_ms = tick_ms
 
@@ -103,39 +107,42 @@ class EnsembleOracle(Judge):
     def catch_up(self) -> None:
         """Look at every server that serves."""
         for machine in self.machines:
-            if machine.serving:
-                self.look(machine)
+            role = machine.role
+            seen = self._seen_of.get(machine.sid)
+            if role is None:
+                if seen is not None:
+                    del self._seen_of[machine.sid]
+                    self.on_role_over(machine)
+                continue
+            if seen is None or seen.role is not role or seen.zxid != machine.tree.last_zxid:
+                self.look(machine, role)
 
-    def look(self, machine: Watched) -> None:
-        """A server that serves may have applied something, or have begun to lead."""
-        seen = self._seen_of.setdefault(machine.sid, _Seen())
-        leads = machine.leads
-        if leads is not None and leads != seen.leads:
-            self._established(machine, leads)
-        seen.leads = leads
+    def look(self, machine: Watched, role: object) -> None:
+        """A server has applied something, or has begun to serve."""
+        seen = self._seen_of.get(machine.sid)
+        began = seen is None or seen.role is not role
+        if seen is None or began:
+            seen = self._seen_of[machine.sid] = _Seen(role)
+            leads = machine.leads
+            if leads is not None:
+                self._established(machine, leads)
         tree = machine.tree
-        zxid = tree.last_zxid
-        if zxid != seen.zxid:
-            seen.zxid = zxid
-            self.committed(zxid, f"server {machine.sid}")
-            if tree.digest_enabled and tree.digest != self.model.digest_at(zxid):
-                raise Violation(
-                    f"server {machine.sid} at 0x{zxid:x} has digest {tree.digest:x}, not {self.model.digest_at(zxid):x}"
-                )
+        zxid = seen.zxid = tree.last_zxid
+        self.committed(zxid, f"server {machine.sid}")
+        wanted = self.model.digest_at(zxid)
+        if tree.digest_enabled and tree.digest != wanted:
+            raise Violation(f"server {machine.sid} at 0x{zxid:x} has digest {tree.digest:x}, not {wanted:x}")
+        if began:
+            self.on_serving(machine)
 
-    def stopped(self, machine: Watched) -> None:
-        """Its server is no more; the next one is looked at anew."""
-        self._seen_of.pop(machine.sid, None)
-
-    def _read_disks(self) -> None:
+    def read_disks(self) -> None:
+        """See what is new in the logs."""
         for machine in self.machines:
             for payload in machine.view.refresh():
                 zxid = zxid_of(payload)
                 known = self._payloads.setdefault(zxid, payload)
                 if known != payload:
-                    raise Violation(
-                        f"two different entries 0x{zxid:x}, one of them on the disk of server {machine.sid}"
-                    )
+                    raise Violation(f"0x{zxid:x} on the disk of server {machine.sid} differs from another disk's")
 
     def _established(self, machine: Watched, epoch: int) -> None:
         """``machine`` leads and serves: what it has is committed."""
@@ -143,14 +150,16 @@ class EnsembleOracle(Judge):
         other = self.leaders.setdefault(epoch, sid)
         if other != sid:
             raise Violation(f"servers {other} and {sid} both lead epoch 0x{epoch:x}")
-        if epoch <= self.epoch:
-            if epoch == self.epoch:
-                return
-            raise Violation(f"server {sid} begins to lead epoch 0x{epoch:x}, 0x{self.epoch:x} was established before")
-        self._read_disks()
+        self.read_disks()
+        began = [zxid for zxid in machine.view.entries if epoch_of(zxid) == epoch]
+        self._beginnings[epoch] = min([zxid - 1 for zxid in began] + [machine.tree.last_zxid])
         last = max((zxid for zxid in machine.view.entries if zxid < make_zxid(epoch, 0)), default=0)
         snapshots = [zxid for zxid in machine.view.snapshots() if zxid < make_zxid(epoch, 0)]
         last = max((last, *snapshots))
+        if epoch < self.epoch:
+            # It has not heard yet that the quorum which followed it follows somebody else.
+            self.committed(last, f"server {sid}, as late leader of epoch 0x{epoch:x},")
+            return
         if last > self.model.zxid:
             self.committed(last, f"server {sid}, as leader of epoch 0x{epoch:x},")
         elif last < self.model.zxid:
@@ -165,7 +174,7 @@ class EnsembleOracle(Judge):
     def committed(self, zxid: int, who: str) -> None:
         """``who`` has applied everything up to ``zxid``, or was told of it."""
         if zxid <= self.model.zxid:
-            if counter_of(zxid) and zxid not in self.logged:
+            if zxid not in self.logged and zxid != self.beginning(epoch_of(zxid)):
                 raise Violation(f"{who} is at 0x{zxid:x}, which never was committed")
             return
         epoch = epoch_of(zxid)
@@ -177,12 +186,20 @@ class EnsembleOracle(Judge):
                     self._established(machine, leads)
             if epoch > self.epoch:
                 raise Violation(f"{who} is at 0x{zxid:x}, nobody has led epoch 0x{epoch:x}")
-        if epoch < self.epoch and counter_of(zxid):
+        if epoch < self.epoch and zxid != self.beginning(epoch):
             raise Violation(f"{who} is at 0x{zxid:x}, which epoch 0x{self.epoch:x} began without")
-        self._read_disks()
-        first = counter_of(self.model.zxid) + 1 if epoch_of(self.model.zxid) == epoch else 1
-        for counter in range(first, counter_of(zxid) + 1):
-            self._commit(make_zxid(epoch, counter), who)
+        self.read_disks()
+        for next_zxid in range(max(self.model.zxid, self.beginning(epoch)) + 1, zxid + 1):
+            self._commit(next_zxid, who)
+
+    @property
+    def newest(self) -> int:
+        """The end of the history, or the beginning of an epoch without a transaction yet."""
+        return max(self.model.zxid, self.beginning(self.epoch) if self.epoch else 0)
+
+    def beginning(self, epoch: int) -> int:
+        """The zxid that a leader of this epoch begins with, which no transaction has."""
+        return self._beginnings.get(epoch, make_zxid(epoch, 0))
 
     def _commit(self, zxid: int, who: str) -> None:
         payload = self._payloads.get(zxid)
@@ -227,7 +244,7 @@ class EnsembleOracle(Judge):
     def _check_silence(self, session_id: int, what: str) -> None:
         """What a follower was told by clients it tells its leader half a tick later, unless something breaks."""
         last, timeout_ms = self.touched.get(session_id, (-1e9, 0))
-        if session_id in self.closing or self.trouble_at > last - timeout_ms / 1000:
+        if session_id in self.closing or not self.is_calm(last - timeout_ms / 1000):
             return
         silence = self._clock() - last
         if silence < (timeout_ms - 2 * self._tick_ms) / 1000:

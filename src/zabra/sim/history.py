@@ -28,40 +28,52 @@ _KINDS: Final = {
 class History:
     """Keeps every operation on the znodes ``keys``; nobody may ask anything else of them than those four."""
 
-    def __init__(self, keys: tuple[bytes, ...], clock: Callable[[], float]) -> None:
-        """``clock`` gives the virtual second."""
+    def __init__(
+        self, keys: tuple[bytes, ...], clock: Callable[[], float], sole_epoch: Callable[[], int | None]
+    ) -> None:
+        """``clock`` gives the virtual second. ``sole_epoch``: the epoch of the only server that leads now, or None.
+
+        With two of them about the older one may answer a sync and know nothing of the other's writes. Who was the only
+        one when a sync was sent, and has no successor when it is answered, knows all there was.
+        """
         self.keys = keys
         self.operations: dict[bytes, list[Operation]] = {key: [] for key in keys}
         #: Searches that were given up.
         self.undecided = 0
         self._clock = clock
+        self._sole_epoch = sole_epoch
         self._open: dict[Call, Operation] = {}
-        #: Clients whose sync was answered with nothing asked since -> when they sent it.
+        #: Clients -> when they sent the last sync that was answered on their present connection.
         self._synced: dict[str, float] = {}
+        #: Syncs on their way, and who led when they were sent.
+        self._syncs: dict[Call, int | None] = {}
 
-    def asked(self, client: str, call: Call, *, calm: bool) -> None:
-        """A request leaves. ``calm``: a sync before it is to be relied on; with two leaders about it is not."""
-        if call.path not in self.operations:
+    def asked(self, client: str, call: Call) -> None:
+        """A request leaves."""
+        if call.op == Op.SYNC:
+            self._syncs[call] = self._sole_epoch()
+        if call.path not in self.operations or call.op == Op.SYNC:
             return
         kind = _KINDS[call.op]
         invoked = self._clock()
-        if kind is Kind.READ and calm and client in self._synced:
+        if kind is Kind.READ and client in self._synced:
             kind = Kind.SYNCED_READ
             invoked = self._synced[client]
         operation = Operation(client, kind, invoked, call.data or b"", call.version)
         self.operations[call.path].append(operation)
         self._open[call] = operation
 
-    def synced(self, client: str, sent_at: float) -> None:
-        """A sync was answered: reads from now on show at least what was true when it was sent."""
-        self._synced[client] = sent_at
-
     def lost(self, client: str) -> None:
         """The connection is gone; another server may be behind."""
         self._synced.pop(client, None)
 
-    def answered(self, call: Call, err: int, body: bytes) -> None:
-        """An answer has come."""
+    def answered(self, client: str, call: Call, err: int, body: bytes) -> None:
+        """An answer has come. Reads behind a sync show at least what was true when that was sent."""
+        if call.op == Op.SYNC:
+            epoch = self._syncs.pop(call)
+            if epoch is not None and epoch == self._sole_epoch():
+                self._synced[client] = call.sent_at
+            return
         operation = self._open.pop(call, None)
         if operation is None:
             return

@@ -51,11 +51,12 @@ class Host:
         #: Starts so far.
         self.boots = 0
         self._task: asyncio.Task[None] | None = None
-        #: Called when a server serves, when a start was refused, when a server stopped by itself, and when one was
-        #: killed, before any byte is lost.
+        #: Called when a server has started, when a start was refused, when a server stopped by itself, right before one
+        #: is killed, and after that, before any byte is lost.
         self.on_serving: Callable[[], None] = lambda: None
         self.on_refused: Callable[[BaseException], None] = lambda error: None
         self.on_stopped: Callable[[int], None] = lambda code: None
+        self.before_kill: Callable[[], None] = lambda: None
         self.on_killed: Callable[[], None] = lambda: None
         self._seed = seed
         self._has_power = True
@@ -125,6 +126,7 @@ class Host:
         """The process dies here and now; with ``power`` False the machine too, and unsynced bytes with it."""
         if not self.running:
             return
+        self.before_kill()
         self.loop.trace.add("kill", self.name, "process" if power else "power")
         self._end(power=power)
         self.on_killed()

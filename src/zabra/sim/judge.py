@@ -20,10 +20,13 @@ from zabra.sim.calls import CREATES, Call
 from zabra.sim.expect import Refused, View, multi_reply, plan, plan_multi, read_reply, sorted_children, write_reply
 from zabra.sim.model import Model, ModelError
 from zabra.sim.violation import Violation, difference
-from zabra.wire.records_txn import CreateSessionTxn, DeleteTxn, ErrorTxn, MultiTxn
+from zabra.sim.watchbook import CONFIG
+from zabra.wire.primitives import pack_buffer
+from zabra.wire.records_txn import CreateSessionTxn, DeleteTxn, ErrorTxn, MultiTxn, SetDataTxn
 from zabra.wire.txns import TxnBody, TxnHeader, decode_sub_txn, decode_txn
 
 _STATS: Final = b"/zookeeper_stats"
+_NO_RECONFIG: Final = (Code.NEW_CONFIG_NO_QUORUM, Code.RECONFIG_IN_PROGRESS, Code.BAD_VERSION, Code.BAD_ARGUMENTS)
 
 
 class Logged(NamedTuple):
@@ -56,6 +59,8 @@ class Judge(ABC):
         self.touched: dict[int, tuple[float, int]] = {}
         #: Sessions whose client has asked for their end.
         self.closing: set[int] = set()
+        #: Sessions -> when a client last took them to a server; what is still on the way over another one is void then.
+        self.moved: dict[int, float] = {}
         self.acked_writes = 0
         self.reads = 0
 
@@ -101,6 +106,8 @@ class Judge(ABC):
         if call.op == Op.CLOSE_SESSION:
             _same(header, "type", header.type, Op.CLOSE_SESSION)
             return self._applied(header, body), b""
+        if call.op == Op.RECONFIG:
+            return self._judge_reconfig(call, header, body)
         try:
             type_, wanted = plan(View(self.model), call)
         except Refused as refused:
@@ -129,6 +136,16 @@ class Judge(ABC):
 
         self._applied(header, body, on_part)
         return 0, multi_reply(replies, codes)
+
+    def _judge_reconfig(self, call: Call, header: TxnHeader, body: TxnBody | None) -> tuple[int, bytes]:
+        """The new membership as text; whether there may be one now, the leader knows."""
+        if isinstance(body, ErrorTxn) and body.err in _NO_RECONFIG:
+            return self._applied(header, body), b""
+        assert call.config is not None
+        text = call.config.with_version(header.zxid).text().encode()
+        _same(header, str(call), (header.type, body), (Op.RECONFIG, SetDataTxn(CONFIG, text, -1)))
+        self._applied(header, body)
+        return 0, pack_buffer(text) + self.model.stat(CONFIG)
 
     def _is_refused(self, call: Call, code: int) -> bool:
         """Whether a request may have been refused with ``code``, whatever it asks for. May raise Violation."""
@@ -165,6 +182,12 @@ class Judge(ABC):
             self._check_silence(header.session_id, "expires")
         elif header.type != Op.ERROR:
             raise Violation(f"0x{header.zxid:x}: nobody asked for {header} {body}")
+
+    # -- clients
+
+    def attaching(self, session_id: int) -> None:
+        """A client takes its session to a server; 0: it wants one."""
+        self.moved[session_id] = self._clock()
 
     # -- replies
 
@@ -219,7 +242,7 @@ class Judge(ABC):
         except Refused as refused:
             wanted = (refused.code, b"")
         found = (err, sorted_children(call.op, body) if err == 0 else body)
-        if call.path.endswith(_STATS) and err == 0 and wanted[0] == 0:
+        if (call.path.endswith(_STATS) or call.path == CONFIG) and err == 0 and wanted[0] == 0:
             return  # every server keeps their data by itself
         if found != wanted:
             raise Violation(f"{call} at 0x{zxid:x}: {difference(found, wanted)}")

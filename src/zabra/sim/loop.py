@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import socket
 import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from zabra.sim.crew import Crew
+from zabra.sim.crew import Crew, Hand
 from zabra.sim.trace import Trace
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class SimulatedCrash(BaseException):
 
 class Process:
     """What dies together. ``answers`` tells whether its machine still resets the connections of the dead process."""
+
+    #: Where it began to run.
+    loop: SimLoop | None = None
 
     def __init__(self, name: str, clock_rate: float = 1.0) -> None:
         """``name`` is the address of its machine; its clocks pass ``clock_rate`` seconds in one second."""
@@ -59,13 +63,11 @@ class Process:
         self.unblock: Callable[[], None] = lambda: None
 
     def die(self) -> None:
-        """Nothing of it runs any more. A coroutine that never began is closed, or Python would warn of it."""
+        """Nothing of it runs any more."""
         self.alive = False
         self.unblock()
-        for coroutine in self.coroutines:
-            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-                coroutine.close()
-        self.coroutines.clear()
+        if self.loop is not None:
+            self.loop.bury(self)
 
     def check(self) -> None:
         """Raise SimulatedCrash in a dead process."""
@@ -144,8 +146,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._stop: Callable[[], bool] = lambda: False
         #: What ``stop`` raised.
         self._error: BaseException | None = None
-        #: Who waits within a call.
-        self._waiting: list[Process] = []
+        #: Who waits within a call, and in what thread.
+        self._waiting: dict[Process, Hand] = {}
         trace.clock = lambda: self.now
 
     # -- asyncio
@@ -203,9 +205,16 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[T]:
         """A task of the process that runs now."""
-        self.process.coroutines.append(coro)
+        process = self.process
+        if not process.alive:
+            coro.close()
+            coro = cast(Coroutine[Any, Any, T], _nothing())
+        process.loop = self
+        process.coroutines.append(coro)
         task = SimTask(coro, loop=self, name=name)
-        task.process = self.process
+        task.process = process
+        if not process.alive:
+            coro.close()
         return task
 
     async def create_server(  # type: ignore[override]
@@ -255,6 +264,24 @@ class SimLoop(asyncio.AbstractEventLoop):
         finally:
             self.process = before
 
+    def bury(self, process: Process) -> None:
+        """End the coroutines of a dead process, now and not when Python happens to find them: what stands in their
+        ``finally`` blocks has no effect, but it runs. Those that are on the stack are unwound by themselves."""
+        before, self.process = self.process, process
+        # What they would say about it is of no interest.
+        silenced = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        for coroutine in process.coroutines:
+            try:
+                if inspect.getcoroutinestate(coroutine) != inspect.CORO_RUNNING:
+                    coroutine.close()
+            except BaseException:
+                # SimulatedCrash, or one that would rather go on.
+                continue
+        process.coroutines.clear()
+        logging.disable(silenced)
+        self.process = before
+
     def world_soon(self, callback: Callable[..., object], *args: Any) -> SimHandle:
         """``call_soon`` of the world, whoever runs."""
         handle = SimHandle(self.now, callback, args, None, self.world)
@@ -270,12 +297,12 @@ class SimLoop(asyncio.AbstractEventLoop):
 
         Returns early when the process dies meanwhile. In the world itself time just passes.
         """
+        process = self.process
+        if process is self.world or self._has_nothing_until(self.now + seconds):
+            self.now += seconds
+            return
         if self.strand is not None:
             self.strand.sleep(seconds)
-            return
-        process = self.process
-        if process is self.world:
-            self.now += seconds
             return
         hand = self._crew.current
         timer = self.world_at(self.now + seconds, self._crew.hand_to, hand)
@@ -287,7 +314,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
         process.blocked = True
         process.unblock = unblock
-        self._waiting.append(process)
+        self._waiting[process] = hand
         # Other tasks step while this one stands still.
         task = asyncio.current_task(self)
         if task is not None:
@@ -297,7 +324,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self.process = process
         if task is not None:
             asyncio.tasks._enter_task(self, task)
-        self._waiting.remove(process)
+        del self._waiting[process]
         process.blocked = False
         process.unblock = lambda: None
         # A loop finishes its turn; then uvloop looks at its timers before its sockets, which is the harder order.
@@ -305,6 +332,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         for callback in process.backlog:
             self.world_soon(callback)
         process.held, process.late, process.backlog = [], [], []
+
+    def _has_nothing_until(self, when: float) -> bool:
+        """Whether nobody has anything to do up to second ``when``, so that who waits need not let others run."""
+        return not self._ready and when <= self._deadline and (not self._timers or self._timers[0][0] > when)
 
     def run_until(self, deadline: float, stop: Callable[[], bool] = lambda: False) -> None:
         """Run until second ``deadline``, or until ``stop()`` holds between two calls; then whoever waits goes on first.
@@ -327,14 +358,10 @@ class SimLoop(asyncio.AbstractEventLoop):
         """Nothing runs any more: unwind whoever waits within a call, and end all threads."""
         self._deadline = self.now
         self._stop = lambda: True
-        # It is the world that hands over to who is unblocked.
-        self.world.alive = True
         while self._waiting:
-            process = self._waiting[0]
+            process, hand = next(iter(self._waiting.items()))
             process.alive = False
-            process.unblock()
-            self._run(self._ready.popleft())
-        self.world.alive = False
+            self._crew.hand_to(hand)
         self._crew.close()
 
     def _drive(self) -> None:
@@ -400,6 +427,10 @@ class SimLoop(asyncio.AbstractEventLoop):
             self.run_as(handle.process, handle.context.run, callback, *handle.args)
         else:
             self.run_as(handle.process, callback, *handle.args)
+
+
+async def _nothing() -> None:
+    """What a dead process does."""
 
 
 def new_loop(trace: Trace, turn_cost: float = 20e-6) -> SimLoop:

@@ -26,10 +26,10 @@ _HIGH: Final = 1 << 16
 _LOW: Final = 1 << 14
 #: A connect to a machine that is switched off fails after so many seconds.
 _CONNECT_TIMEOUT: Final = 3.0
-#: When a connect into a blocked link is tried again, in seconds after the first time, and when it fails.
+#: When a connect into a blocked link is tried again after the first time, and when it fails, in ``retry`` seconds.
 _TRIES: Final = (1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
 _GIVE_UP: Final = 127.0
-#: What was sent into a blocked link arrives at most so many seconds after it is open.
+#: What was sent into a blocked link arrives at most so many of them after it is open.
 _AGAIN_MAX: Final = 3.0
 _ANYWHERE: Final = (None, "", "0.0.0.0", "::")
 
@@ -303,6 +303,8 @@ class Network:
         self.chop = chop
         #: Nothing arrives before this second.
         self.stalled_until = 0.0
+        #: Seconds until something that was lost is sent again for the first time.
+        self.retry = 1.0
         #: Addresses by name; None: the name is not known now. What is not here is an address.
         self.names: dict[str, str | None] = {}
         self._links: dict[tuple[str, str], Link] = {}
@@ -351,7 +353,7 @@ class Network:
         held, link.held = link.held, []
         for end, receive, args in held:
             if end not in late:
-                patience = min(self.loop.now - link.since, _AGAIN_MAX)
+                patience = min(self.loop.now - link.since, _AGAIN_MAX * self.retry)
                 late[end] = self.arrival(link) + patience * self._rng.random()
             end.deliver_at(late[end], receive, args)
         unacknowledged, link.unacknowledged = link.unacknowledged, []
@@ -443,10 +445,10 @@ class Network:
         if self.is_open(source[0], target[0]) and self.is_open(target[0], source[0]):
             self._accept(process, source, target, answer)
         elif tried < len(_TRIES):
-            when = max(began + _TRIES[tried], loop.now)
+            when = max(began + _TRIES[tried] * self.retry, loop.now)
             loop.world_at(when, self._try, process, source, target, answer, tried + 1, began)
         else:
-            self._fail_at(began + _GIVE_UP, answer, TimeoutError(110, "connection timed out"))
+            self._fail_at(began + _GIVE_UP * self.retry, answer, TimeoutError(110, "connection timed out"))
 
     def _accept(
         self,

@@ -40,6 +40,8 @@ class Outcome:
     writes: int = 0
     reads: int = 0
     boots: int = 0
+    #: Epochs that were established.
+    elections: int = 0
     faults: Counter[str] = field(default_factory=Counter)
 
 

@@ -15,6 +15,8 @@ from zabra.sim.model import Change, Model
 from zabra.sim.violation import Violation
 from zabra.wire.records_data import Identity
 
+#: Each server writes it for itself when it learns of a membership: whoever watches all there is hears of it then.
+CONFIG: Final = b"/zookeeper/config"
 ONE_SHOT: Final = 1
 PERSISTENT: Final = 2
 RECURSIVE: Final = 4
@@ -45,7 +47,7 @@ class WatchBook:
         while self._position < len(changes) and changes[self._position].zxid <= zxid:
             change = changes[self._position]
             self._position += 1
-            if self._fires(change) and may(change.acl, Perm.READ, identities):
+            if change.path != CONFIG and self._fires(change) and may(change.acl, Perm.READ, identities):
                 self.owed.append((change.zxid, change.type, change.path))
 
     def _fires(self, change: Change) -> bool:

@@ -17,6 +17,9 @@ from zabra.wire.records_data import Acl, Identity
 _TOPS: Final = (b"/a", b"/b", b"/c")
 _LEAVES: Final = (b"x", b"y", b"z")
 QUOTA: Final = b"/a"
+#: Znodes for histories (:mod:`zabra.sim.history`), asked for nothing but what :class:`RegisterWorkload` draws.
+REGISTERS: Final = (b"/r0", b"/r1", b"/r2")
+_NOT_OURS: Final = (b"/zookeeper", b"/r")
 
 
 def digest_identity(credentials: bytes) -> Identity:
@@ -66,6 +69,11 @@ class Workload:
         """Ask a little now and then."""
         self._depth = 1
         self._pause = max(self._pause, 0.5)
+
+    def write_now(self) -> None:
+        """Ask for a write out of turn."""
+        if self._running and self.client.up:
+            self.client.ask(self._write())
 
     def finish(self) -> None:
         """Ask nothing more; the session stays."""
@@ -127,7 +135,7 @@ class Workload:
         if kind < 0.3:
             return rng.choice(_TOPS)
         if kind < 0.5 and self._model.nodes:
-            paths = [path for path in self._model.nodes if not path.startswith(b"/zookeeper")]
+            paths = [path for path in self._model.nodes if not path.startswith(_NOT_OURS)]
             return rng.choice(paths)
         path = rng.choice(_TOPS) + b"/" + rng.choice(_LEAVES)
         return path + b"/" + rng.choice(_LEAVES) if kind > 0.85 else path
@@ -201,3 +209,24 @@ class Workload:
             return Call(Op.DELETE, path, version=self._version(path))
         op = rng.choice((Op.CREATE, Op.CREATE, Op.CREATE2))
         return Call(op, path, self._data(), rng.choice(_ACLS), rng.choice((0, 0, 1, 1, 2, 3)))
+
+
+class RegisterWorkload(Workload):
+    """The same, and between it reads and writes of a few znodes whose history is kept."""
+
+    def draw(self) -> Call:
+        """Any request."""
+        if self._rng.random() < 0.6:
+            return super().draw()
+        rng = self._rng
+        key = rng.choice(REGISTERS)
+        kind = rng.random()
+        if kind < 0.45:
+            return Call(Op.GET_DATA, key)
+        if kind < 0.55:
+            return Call(Op.SYNC, key)
+        if kind < 0.7:
+            return Call(Op.CREATE2, key, rng.randbytes(6))
+        if kind < 0.78:
+            return Call(Op.DELETE, key, version=self._version(key))
+        return Call(Op.SET_DATA, key, rng.randbytes(6), version=self._version(key))
