@@ -154,11 +154,13 @@ class Hub:
         latency = self.turn_latency_ms = int((now - started) * 1000)
         self._turning = True
         count = self.pipeline.commit(writes, int(now * 1000))
-        stats = self.stats
-        stats.packets_sent += count
-        stats.record(count, latency)
-        stats.metrics.updatelatency.add_many(latency, count)
-        stats.metrics.propagation_latency.add_many(latency, count)
+        if count:
+            # A learner's turn may have nobody to answer here.
+            stats = self.stats
+            stats.packets_sent += count
+            stats.record(count, latency)
+            stats.metrics.updatelatency.add_many(latency, count)
+            stats.metrics.propagation_latency.add_many(latency, count)
         self.end_turn()
         self.turn_latency_ms = 0
 

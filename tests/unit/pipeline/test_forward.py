@@ -475,3 +475,18 @@ def test_a_client_with_too_many_requests_outstanding_is_not_read() -> None:
     learner.work()
     assert client.transport.reading
     assert [reply.err for reply in client.replies()] == [0] * 4
+
+
+def test_a_turn_that_answers_nobody_has_no_latency(leader: LeaderRig, learner: LearnerRig) -> None:
+    """What others wrote is applied while a client here still waits."""
+    elsewhere, client = leader.client(), learner.client()
+    stats = learner.stats
+    before = stats.latency_count, stats.max_latency_ms, stats.metrics.updatelatency.max
+    client.request(Op.CREATE, create_body("/late"))
+    learner.clock.now += 5
+    elsewhere.request(Op.CREATE, create_body("/a"))
+    leader.commit()
+    assert b"/a" in learner.tree.nodes
+    assert (stats.latency_count, stats.max_latency_ms, stats.metrics.updatelatency.max) == before
+    learner.work()
+    assert stats.max_latency_ms == 5000
