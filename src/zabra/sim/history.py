@@ -54,12 +54,7 @@ class History:
             self._syncs[call] = self._sole_epoch()
         if call.path not in self.operations or call.op == Op.SYNC:
             return
-        kind = _KINDS[call.op]
-        invoked = self._clock()
-        if kind is Kind.READ and client in self._synced:
-            kind = Kind.SYNCED_READ
-            invoked = self._synced[client]
-        operation = Operation(client, kind, invoked, call.data or b"", call.version)
+        operation = Operation(client, _KINDS[call.op], self._clock(), call.data or b"", call.version)
         self.operations[call.path].append(operation)
         self._open[call] = operation
 
@@ -68,7 +63,7 @@ class History:
         self._synced.pop(client, None)
 
     def answered(self, client: str, call: Call, err: int, body: bytes) -> None:
-        """An answer has come. Reads behind a sync show at least what was true when that was sent."""
+        """An answer has come. Whatever is answered behind a sync shows at least what was true when that was sent."""
         if call.op == Op.SYNC:
             epoch = self._syncs.pop(call)
             if epoch is not None and epoch == self._sole_epoch():
@@ -80,6 +75,9 @@ class History:
         if err in _NOT_DONE:
             self.operations[call.path].remove(operation)
             return
+        if operation.kind is Kind.READ and client in self._synced:
+            operation.kind = Kind.SYNCED_READ
+            operation.invoked = self._synced[client]
         operation.answered = self._clock()
         operation.answer = Answer(err, _value(call, body)) if err == 0 else Answer(err)
 
