@@ -5,6 +5,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,21 @@ def test_nothing_is_left_unfinished(path):
 @pytest.mark.parametrize("path", MODULES, ids=place_of)
 def test_every_module_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text("utf-8"))) or path.name == "__init__.py"
+
+
+def import_name(path):
+    """What pytest imports a test module as: its name, below the packages it lies in."""
+    name = path.stem
+    while (path.parent / "__init__.py").exists():
+        path = path.parent
+        name = f"{path.name}.{name}"
+    return name
+
+
+def test_test_modules_have_names_of_their_own():
+    """Two of one name are collected each alone, but not in one run."""
+    names = Counter(import_name(path) for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def settings_that_are_obeyed():
