@@ -54,7 +54,13 @@ class World:
         self.settings = Settings(**settings)
         self.cluster = Cluster(self.loop, self.network, "test", self.settings)
         self.machines = self.cluster.machines
-        self.oracle = EnsembleOracle(self.machines.values(), self.config, lambda: self.loop.now, tick_ms=TICK_MS)
+        self.oracle = EnsembleOracle(
+            self.machines.values(),
+            self.config,
+            lambda: self.loop.now,
+            tick_ms=TICK_MS,
+            local_sessions=self.settings.local_sessions_enabled,
+        )
         self.oracle.on_serving = self.check_tree
         self.failures = []
         self.refusals = []

@@ -144,3 +144,13 @@ def test_an_ensemble_of_one_serves_and_keeps_what_it_acknowledged(world):
         world.boot()
     world.all_equal()
     assert {b"/0", b"/1", b"/2"} <= world.oracle.model.nodes.keys()
+
+
+@pytest.mark.parametrize("mode", ["leader", "follower"])
+def test_the_end_of_a_local_session_waits_its_turn(world, mode):
+    """It needs no transaction, but what its client asked before is answered first."""
+    world = world(local_sessions_enabled=True)
+    at = next(machine.sid for machine in world.machines.values() if machine.mode == mode)
+    client = world.client(at)
+    assert client.session_id not in world.oracle.model.sessions
+    assert world.ask(client, create(b"/a"), sync(), create(b"/b"), get(b"/a"), Call(-11)) == [0] * 5

@@ -67,11 +67,13 @@ _FREQUENT_WRITES: Final = frozenset({5, 1, 15})
 #: Something that waits behind a write: (op, xid, frame, identities when it arrived).
 _Waiting = tuple[int, int, bytes, "tuple[Identity, ...]"]
 #: Pseudo opcodes of what waits without being a read: a refusal (the frame is its code), an unknown request (answered,
-#: then the connection ends), a finished reply, and a finished reply that is the connection's last.
+#: then the connection ends), a finished reply, a finished reply that is the connection's last, and the end of a session
+#: that needed no transaction (answered, then the connection ends).
 _REFUSED: Final = -1000
 _UNKNOWN: Final = -1001
 _READY: Final = -1002
 _LAST: Final = -1003
+_CLOSED: Final = -1004
 
 
 class Connection(ConnectionStats, asyncio.Protocol):
@@ -438,8 +440,10 @@ class Connection(ConnectionStats, asyncio.Protocol):
                 return 0
             if op == Op.CLOSE_SESSION:
                 self.state = CLOSING
-                self.hub.pipeline.close_session(self, session, xid)
-                self._waiting.append(None)
+                if self.hub.pipeline.close_session(self, session, xid):
+                    self._waiting.append(None)
+                else:
+                    self._later_or_now((_CLOSED, xid, b"", ()))
                 return 0
             if op == Op.SYNC and self.hub.pipeline.sync(self, session, xid, frame):
                 self._waiting.append(None)
@@ -502,8 +506,9 @@ class Connection(ConnectionStats, asyncio.Protocol):
                 code = Code.MARSHALLING_ERROR
         elif op == _REFUSED:
             code = _unpack_int(frame, 0)[0]
-        elif op == _UNKNOWN:
-            self.out.append(pack_reply(16, xid, -1, Code.UNIMPLEMENTED))
+        elif op in (_UNKNOWN, _CLOSED):
+            unknown = op == _UNKNOWN
+            self.out.append(pack_reply(16, xid, -1 if unknown else zxid, Code.UNIMPLEMENTED if unknown else 0))
             self._count_replies(1, 0)
             self.close()
             return 0

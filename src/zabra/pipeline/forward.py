@@ -236,9 +236,10 @@ class ForwardingPipeline:
         self.sessions.adopt(session)
         self._forward(_Upgrade(conn), session, 0, Op.CREATE_SESSION, _pack_int(session.timeout_ms))
 
-    def close_session(self, conn: Requester, session: Session, xid: int) -> None:
+    def close_session(self, conn: Requester, session: Session, xid: int) -> bool:
         """Forward a client's closeSession."""
         self._forward(conn, session, xid, Op.CLOSE_SESSION, b"")
+        return True
 
     def renew_session(
         self, conn: Requester, session_id: int, timeout_ms: int, now_ms: int, done: Callable[[Session | None], None]

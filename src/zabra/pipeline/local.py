@@ -131,11 +131,12 @@ class LocalPipeline:
         session = self.sessions.get(session_id)
         done(session if session is not None and self.sessions.renew(session, timeout_ms, now_ms) else None)
 
-    def close_session(self, conn: Requester | None, session: Session, xid: int) -> None:
+    def close_session(self, conn: Requester | None, session: Session, xid: int) -> bool:
         """End a session: its client asked (``conn``), or it expired (None)."""
         self.sessions.close(session)
         self.stamp()
         self.prep.close_session(conn, session, xid)
+        return True
 
     # -- the server's own writes
 

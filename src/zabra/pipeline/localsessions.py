@@ -18,9 +18,8 @@ from typing import Any, Final, Protocol
 from zabra.consts import Op
 from zabra.errors import Code, MarshallingError, RequestError
 from zabra.pipeline.ports import Pipeline, Scheduler, Sessions
-from zabra.pipeline.request import Requester, Write
+from zabra.pipeline.request import Requester
 from zabra.sessions.tracker import Session, SessionTracker
-from zabra.tree.tree import DataTree
 from zabra.wire.multi import decode_multi
 from zabra.wire.primitives import Reader
 from zabra.wire.records_proto import CreateRequest
@@ -49,7 +48,6 @@ class LocalSessions:
         self,
         inner: Pipeline,
         tracker: SessionTracker,
-        tree: DataTree,
         scheduler: Scheduler,
         monotonic: Callable[[], float],
         *,
@@ -64,7 +62,6 @@ class LocalSessions:
         self.behind = inner
         #: Those that are local.
         self.tracker = tracker
-        self._tree = tree
         self._call_soon = scheduler.call_soon
         self._monotonic = monotonic
         self._upgrade = upgrade
@@ -140,15 +137,12 @@ class LocalSessions:
         else:
             done(session if self.tracker.renew(session, timeout_ms, now_ms) else None)
 
-    def close_session(self, conn: Requester, session: Session, xid: int) -> None:
+    def close_session(self, conn: Requester, session: Session, xid: int) -> bool:
         """A local session needs no transaction to end."""
         if not session.local:
-            self.behind.close_session(conn, session, xid)
-            return
+            return self.behind.close_session(conn, session, xid)
         self.tracker.remove(session.id)
-        write = Write(conn, xid, Op.CLOSE_SESSION, self._tree.last_zxid)
-        write.session = session
-        self._call_soon(conn.session_closed, write)
+        return False
 
     def expire(self, now_ms: int) -> list[Session]:
         """End the local sessions whose time is over, and cut their connections; which they were."""

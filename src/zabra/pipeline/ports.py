@@ -102,8 +102,8 @@ class Pipeline(Protocol):
     ) -> None:
         """A client whose password was right comes back; ``done`` is called at once or later, None: refused."""
 
-    def close_session(self, conn: Requester, session: Session, xid: int) -> None:
-        """End a session: its client asked."""
+    def close_session(self, conn: Requester, session: Session, xid: int) -> bool:
+        """End a session: its client asked. False: it has ended, and is to be told so behind what it asked before."""
 
     def commit(self, writes: Sequence[Any], now_ms: int) -> int:
         """Apply what is committed, in zxid order; the number of replies queued."""

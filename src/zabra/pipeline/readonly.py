@@ -77,7 +77,7 @@ class ReadOnlyPipeline:
         else:
             done(None)
 
-    def close_session(self, conn: Requester, session: Session, xid: int) -> None:
+    def close_session(self, conn: Requester, session: Session, xid: int) -> bool:
         """Raises RequestError."""
         raise RequestError(Code.NOT_READ_ONLY)
 

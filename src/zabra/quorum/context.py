@@ -191,7 +191,6 @@ class Context:
         return LocalSessions(
             pipeline,
             SessionTracker(self.my_id, settings.tick_time_ms, int(clock.monotonic() * 1000)),
-            self.db.tree,
             self.loop,
             clock.monotonic,
             upgrade=upgrade if settings.local_sessions_upgrading_enabled else None,

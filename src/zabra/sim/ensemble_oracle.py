@@ -79,6 +79,7 @@ class EnsembleOracle(Judge):
         *,
         tick_ms: int,
         enforce_quota: bool = False,
+        local_sessions: bool = False,
     ) -> None:
         """``machines`` may grow. ``config``: the membership at first. ``clock`` gives the virtual second."""
         super().__init__(clock, enforce_quota=enforce_quota)
@@ -101,6 +102,9 @@ class EnsembleOracle(Judge):
         self._beginnings: dict[int, int] = {}
         self._seen_of: dict[int, _Seen] = {}
         self._tick_ms = tick_ms
+        self._local_sessions = local_sessions
+        #: Sessions that began with their server alone knowing them.
+        self._local: set[int] = set()
 
     # -- looking
 
@@ -229,6 +233,22 @@ class EnsembleOracle(Judge):
             self.catch_up()
         self.committed(zxid, "a client's server")
         self.acked = max(self.acked, zxid)
+
+    def session_acked(self, session_id: int) -> None:
+        """A client was told that it has a session; one that only its server knows is in no log."""
+        self.catch_up()
+        if session_id not in self._created and self._local_sessions:
+            self._local.add(session_id)
+            return
+        super().session_acked(session_id)
+
+    def write_acked(self, call: Call, zxid: int, err: int, body: bytes) -> None:
+        """The reply to a write has come, or to what no transaction comes of where sessions may be local."""
+        if call.session_id in self._local:
+            closed = call.op == Op.CLOSE_SESSION and call.session_id not in self._created
+            if closed or err == Code.EPHEMERAL_ON_LOCAL_SESSION:
+                return
+        super().write_acked(call, zxid, err, body)
 
     def _is_refused(self, call: Call, code: int) -> bool:
         """Without a look at the tree: the session has moved away, or has ended or is about to."""
