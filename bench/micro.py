@@ -142,8 +142,9 @@ class Workbench:
 
     def end_turn(self) -> None:
         """What the loop does after the reads of a turn: write the log, commit, answer."""
-        persist = self.server._persist
-        assert persist is not None
+        assert isinstance(self.server.pipeline, LocalPipeline)
+        persist = self.server.pipeline.outbox
+        assert isinstance(persist, log_stage.Persist)
         persist.flush()
         assert not persist.outstanding
 

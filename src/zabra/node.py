@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 
 from zabra.admin.fourletter import answer
 from zabra.admin.status import register_gauges, register_member_gauges
@@ -23,22 +23,17 @@ from zabra.frontend.gate import Gate
 from zabra.frontend.hub import Hub
 from zabra.frontend.limits import ConnectionLimits, ConnectionThrottle
 from zabra.frontend.listener import Listener
-from zabra.node_member import new_member
+from zabra.node_member import MemberHost
 from zabra.node_serving import Serving
+from zabra.node_standalone import Standalone
 from zabra.node_status import NodeStatus
 from zabra.obs.metrics import Metrics
 from zabra.obs.stats import ServerStats
-from zabra.pipeline.commit import Commit
-from zabra.pipeline.local import LocalPipeline
-from zabra.pipeline.persist import Persist
 from zabra.pipeline.ports import Pipeline
-from zabra.pipeline.prep import Prep
-from zabra.pipeline.request import Proposal
 from zabra.quorum.peer import Member
 from zabra.runtime.ports import Runtime, Worker
-from zabra.sessions.tracker import SessionTracker
 from zabra.storage.database import Database
-from zabra.storage.recovery import Folders, Recovered, lock_folder, open_folders, remove_dead_ephemerals
+from zabra.storage.recovery import Folders, Recovered, lock_folder, open_folders
 from zabra.storage.snapstore import SnapshotStore
 from zabra.tree.tree import DataTree
 
@@ -57,6 +52,25 @@ class State(Enum):
     RUNNING = "running"
     SHUTDOWN = "shutdown"
     ERROR = "error"
+
+
+class Kind(Protocol):
+    """What a standalone server and a member of an ensemble do in ways of their own."""
+
+    def start_session_tracker(self, recovered: Recovered) -> None:
+        """Track the sessions that the data has."""
+
+    def wire_stages(self) -> None:
+        """Make what requests pass, or what will make it."""
+
+    async def run(self) -> None:
+        """Serve, or look for the role to serve in."""
+
+    def flush(self) -> None:
+        """Make durable, and answer, what was asked for."""
+
+    async def stop(self) -> None:
+        """Do nothing more; fine at any point of the start."""
 
 
 class Server:
@@ -94,7 +108,7 @@ class Server:
         self._timers: list[asyncio.TimerHandle] = []
         self._locks: list[Callable[[], None]] = []
         self._listener: Listener | None = None
-        self._persist: Persist[Proposal] | None = None
+        self._kind: Kind | None = None
         self._ending: asyncio.Task[None] | None = None
         self._code = 0
 
@@ -116,18 +130,15 @@ class Server:
         try:
             self._check_settings()
             self._start_cleanup()
+            kind = self._kind = self._decide_standalone_or_ensemble()
             self._make_statistics()
             self._open_storage()
             await self._bind_listener()
             recovered = await self._recover_data()
-            if self.settings.is_distributed:
-                self._publish_metrics()
-                await self._join_ensemble()
-            else:
-                sessions = self._start_session_tracker(recovered)
-                self._wire_stages(sessions)
-                self._publish_metrics()
-                self._run(recovered)
+            kind.start_session_tracker(recovered)
+            kind.wire_stages()
+            self._publish_metrics()
+            await self._run(kind)
         except BaseException:
             await self._release()
             raise
@@ -138,8 +149,6 @@ class Server:
         settings = self.settings
         if settings.extended_types_enabled and settings.server_id > _SERVER_ID_MAX_EXTENDED:
             raise ConfigError(f"extendedTypesEnabled needs a server id of at most {_SERVER_ID_MAX_EXTENDED}")
-        if settings.ensemble is not None and settings.server_id not in settings.ensemble.members:
-            raise ConfigError(f"the ensemble has no server {settings.server_id}, which this one is to be")
 
     def _start_cleanup(self) -> None:
         """Purge old snapshots and logs now and then, in a worker of its own (``DatadirCleanupManager``)."""
@@ -147,6 +156,14 @@ class Server:
         if hours > 0:
             self._purge_worker = self.new_worker("purge")
             self._timers.append(self.loop.call_soon(self._purge))  # type: ignore[arg-type]
+
+    def _decide_standalone_or_ensemble(self) -> Kind:
+        settings = self.settings
+        if settings.ensemble is None:
+            return Standalone(self)
+        if settings.server_id not in settings.ensemble.members:
+            raise ConfigError(f"the ensemble has no server {settings.server_id}, which this one is to be")
+        return MemberHost(self)
 
     def _make_statistics(self) -> None:
         self.stats = ServerStats(Metrics())
@@ -210,81 +227,15 @@ class Server:
         self.throttle = ConnectionThrottle(settings, self.runtime.random, int(self.runtime.clock.monotonic() * 1000))
         return recovered
 
-    # A standalone server.
-
-    def _start_session_tracker(self, recovered: Recovered) -> SessionTracker:
-        """Live sessions get their full timeout; ephemerals of all others go (``ZooKeeperServer.loadData``)."""
-        now_ms = int(self.runtime.clock.monotonic() * 1000)
-        settings = self.settings
-        sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms, self.db.sessions)
-        for session_id, timeout_ms in list(recovered.sessions.items()):
-            sessions.track(session_id, timeout_ms, now_ms)
-        removed = remove_dead_ephemerals(self.tree, recovered.sessions)
-        if removed:
-            _log.warning("removed the ephemerals of %d sessions that no longer exist", removed)
-        return sessions
-
-    def _wire_stages(self, sessions: SessionTracker) -> None:
-        settings = self.settings
-        runtime = self.runtime
-        tree = self.tree
-        persist = self._persist = Persist(
-            self.db.writer,
-            self.new_worker("log"),
-            self.new_worker("fill"),
-            runtime.clock,
-            self.loop,
-            self._commit,
-            self.fatal,
-            self.stats,
-            flush_delay_ms=settings.flush_delay_ms,
-            max_batch_size=settings.max_batch_size,
-            sync_warning_ms=settings.fsync_warning_threshold_ms,
-        )
-        prep = Prep(
-            tree,
-            self.rights,
-            persist.propose,
-            enforce_quota=settings.enforce_quota,
-            close_session_paths=settings.close_session_txn_enabled,
-            reconfig_enabled=settings.reconfig_enabled,
-            limit=settings.jute_max_buffer + settings.jute_max_buffer_extra,
-        )
-        self.pipeline = LocalPipeline(prep, persist, Commit(tree, prep.pending, sessions), sessions, runtime.clock)
-        self.serving_parts = Serving(self, self.pipeline)
-
     def _publish_metrics(self) -> None:
         register_gauges(self.stats.metrics, self.status)
         if self.settings.is_distributed:
             register_member_gauges(self.stats.metrics, self.status)
 
-    def _run(self, recovered: Recovered) -> None:
-        """RUNNING: the requests that waited are served."""
-        serving = self.serving_parts
-        assert serving is not None
-        assert isinstance(self.pipeline, LocalPipeline)
-        # As in Apache a start leaves a snapshot of what it loaded; a fresh folder already has its first one.
-        if recovered.created_snapshot is None:
-            serving.snapshotter.take_nowait()
+    async def _run(self, kind: Kind) -> None:
+        """The requests that waited are served; those of a member once it has a role."""
         self.state = State.RUNNING
-        serving.do_chores(self, self.pipeline)
-        serving.take_clients()
-
-    def _commit(self, writes: list[Proposal], started: float) -> None:
-        """A batch is durable."""
-        serving = self.serving_parts
-        assert serving is not None
-        assert self._persist is not None
-        serving.commit_turn(writes, started)
-        serving.logged(len(writes), self._persist.last_size)
-
-    # A member of an ensemble.
-
-    async def _join_ensemble(self) -> None:
-        """RUNNING: look for a leader; whether clients are served depends on the role."""
-        self.member = new_member(self)
-        self.state = State.RUNNING
-        await self.member.start()
+        await kind.run()
 
     async def rebind(self) -> None:
         """Listen where the membership says now, if that changed (``processReconfig``). Clients there are stay."""
@@ -345,8 +296,8 @@ class Server:
             self.state = State.SHUTDOWN
             if self.hub.throttle is not None:
                 await self.hub.throttle.drain(self.settings.request_throttler_shutdown_timeout_ms)
-            if self._persist is not None:
-                self._persist.flush()
+            if self._kind is not None:
+                self._kind.flush()
         ending = self._begin_end()
         await asyncio.wait((ending,))
         ending.result()
@@ -364,10 +315,8 @@ class Server:
         """Give everything back; fine at any point of the start."""
         for timer in self._timers:
             timer.cancel()
-        if self.member is not None:
-            await self.member.stop()
-        if self._persist is not None:
-            self._persist.stop()
+        if self._kind is not None:
+            await self._kind.stop()
         if self.serving_parts is not None:
             self.serving_parts.end()
         if self._listener is not None:

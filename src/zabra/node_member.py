@@ -16,6 +16,7 @@ from zabra.quorum.context import Context
 from zabra.quorum.membership import Membership
 from zabra.quorum.peer import Member
 from zabra.storage.epochs import load_epochs
+from zabra.storage.recovery import Recovered
 
 if TYPE_CHECKING:
     from zabra.node import Server
@@ -29,6 +30,32 @@ class MemberHost:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._rebinding: asyncio.Task[None] | None = None
+
+    # -- the steps of the start
+
+    def start_session_tracker(self, recovered: Recovered) -> None:
+        """A leader tracks them, from the beginning of its role on."""
+
+    def wire_stages(self) -> None:
+        """Roles wire their own; this makes what takes the roles. Raises :class:`DataError`, :class:`ConfigError`."""
+        self._server.member = _new_member(self._server, self)
+
+    async def run(self) -> None:
+        """Look for a leader."""
+        assert self._server.member is not None
+        await self._server.member.start()
+
+    # -- the end
+
+    def flush(self) -> None:
+        """A role ends as if it were cut off: clients ask the next leader again."""
+
+    async def stop(self) -> None:
+        """Leave the role, and the ensemble's connections."""
+        if self._server.member is not None:
+            await self._server.member.stop()
+
+    # -- while it runs, called by the roles
 
     def serve(
         self,
@@ -84,7 +111,7 @@ class MemberHost:
         self._server.exit(code, reason)
 
 
-def new_member(server: Server) -> Member:
+def _new_member(server: Server, host: MemberHost) -> Member:
     """The member that the settings describe, with the data loaded. Raises :class:`DataError`, :class:`ConfigError`."""
     settings = server.settings
     config = settings.ensemble
@@ -111,7 +138,7 @@ def new_member(server: Server) -> Member:
         server.runtime,
         server.db,
         membership,
-        MemberHost(server),
+        host,
         server.rights,
         server.stats,
         epochs,

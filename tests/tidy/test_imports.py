@@ -27,7 +27,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PURE = ("wire", "tree", "sessions", "auth", "zab")
 OUTSIDE = ("asyncio", "os", "random", "socket", "subprocess", "threading", "time", "uvloop", "secrets", "uuid")
 #: Modules that are one unit with another.
-PART_OF = {"node_status": "node", "node_serving": "node", "node_member": "node"}
+PART_OF = {"node_status": "node", "node_serving": "node", "node_standalone": "node", "node_member": "node"}
 #: Imports upwards that are on purpose.
 UPWARDS = {
     ("main", "zabra.tools.cleanup"): "the command line starts every tool",

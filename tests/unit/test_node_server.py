@@ -14,12 +14,16 @@ import pytest
 from memdisk import MemoryDisk
 from rig import FakeClock, ZeroRandom, create_body, path, set_body, watch_body
 
-from zabra.config.dynamic import EnsembleConfig
+from zabra import node, node_member, node_standalone
+from zabra.config.dynamic import EnsembleConfig, ServerLine
 from zabra.config.model import Settings
 from zabra.consts import Op
 from zabra.errors import ConfigError, DataError
+from zabra.frontend.hub import Hub
+from zabra.frontend.listener import Listener
 from zabra.node import Server, State
-from zabra.runtime.ports import Runtime
+from zabra.runtime.ports import Runtime, Worker
+from zabra.storage.database import Database
 
 T = TypeVar("T")
 ALL_WORDS = frozenset(("conf", "cons", "crst", "dirs", "dump", "mntr", "ruok", "srvr", "stat", "wchc", "wchp", "wchs"))
@@ -181,6 +185,65 @@ def test_the_port_answers_while_the_data_is_loaded_and_requests_wait_for_running
         await server.stop()
 
     machine.play(life)
+
+
+@pytest.mark.parametrize("distributed", [False, True], ids=["standalone", "member"])
+def test_the_steps_of_a_start_come_in_order(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, distributed: bool
+) -> None:
+    """Each step is seen by what it makes, not by its name in the code."""
+    steps: list[str] = []
+    more: dict[str, object] = {"autopurge_purge_interval_hours": 1}
+    if distributed:
+        members = {sid: ServerLine(sid, (("127.0.0.1", 0, 0),)) for sid in (1, 2, 3)}
+        more["ensemble"] = EnsembleConfig(members)
+
+    def note(target: object, name: str, step: str) -> None:
+        original = getattr(target, name)
+
+        def noted(*args: object, **named: object) -> object:
+            steps.append(step)
+            return original(*args, **named)
+
+        monkeypatch.setattr(target, name, noted)
+
+    new_worker = Server.new_worker
+
+    def worker(server: Server, what: str) -> Worker:
+        if what == "purge":
+            steps.append("purge")
+        return new_worker(server, what)
+
+    monkeypatch.setattr(Server, "new_worker", worker)
+    for target, name, step in (
+        (node.Standalone, "__init__", "standalone"),
+        (node.MemberHost, "__init__", "member"),
+        (node.ServerStats, "__init__", "statistics"),
+        (node, "open_folders", "storage"),
+        (Listener, "bind", "bind"),
+        (Database, "load", "recover"),
+        (node_standalone.SessionTracker, "__init__", "session tracker"),
+        (node_standalone.LocalPipeline, "__init__", "stages"),
+        (node_member.Member, "__init__", "stages"),
+        (node, "register_gauges", "metrics"),
+        (Hub, "run", "serve"),
+        (node_member.Member, "start", "look for a leader"),
+    ):
+        note(target, name, step)
+
+    async def life() -> None:
+        server = machine.server(**more)
+        await server.start()
+        assert server.state is State.RUNNING
+        await server.stop()
+
+    machine.play(life)
+    then = (
+        ["member", "statistics", "storage", "bind", "recover", "stages", "metrics", "look for a leader"]
+        if distributed
+        else ["standalone", "statistics", "storage", "bind", "recover", "session tracker", "stages", "metrics", "serve"]
+    )
+    assert steps == ["purge", *then]
 
 
 def test_a_restart_brings_back_nodes_sessions_and_ephemerals(machine: Machine) -> None:
