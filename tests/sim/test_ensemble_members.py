@@ -1,5 +1,7 @@
 """Bugs of elections, epochs and memberships that others shipped, played with whole simulated ensembles."""
 
+import dataclasses
+
 import pytest
 from ensembleworld import PATIENCE, World, create, put
 
@@ -264,6 +266,32 @@ def test_a_leader_that_is_removed_hands_over(world):
     world.until(lambda: client.up)
     assert world.ask(client, create(b"/a")) == [0]
     assert len(world.oracle.verifier.voters) == 3
+
+
+@pytest.mark.parametrize("how", ["demoted", "removed", "moved"])
+def test_a_leader_elected_with_a_change_that_forbids_it_to_lead_hands_over(world, how):
+    """It alone has the change in its log, and as it knows most it is elected again: so the change is committed."""
+    world = world(voters=4, **RECONFIG)
+    old = world.leader
+    client = operator(world, old.sid)
+    world.isolate(old.sid)
+    after = {sid: line for sid, line in world.config.members.items() if sid != old.sid or how != "removed"}
+    if how == "demoted":
+        after[old.sid] = line_of(old.sid, observer=True)
+    elif how == "moved":
+        after[old.sid] = dataclasses.replace(after[old.sid], addresses=((old.name, 2889, 3888),))
+    wanted = EnsembleConfig(after)
+    raw = ReconfigRequest(None, None, ",".join(wanted.lines()), -1).encode()
+    assert world.ask(client, Call(16, b"/zookeeper/config", raw=raw, config=wanted), seconds=0.1) == [None]
+    world.kill(*world.machines)
+    world.heal()
+    for machine in world.machines.values():
+        machine.boot()
+    world.until(lambda: world.oracle.leaders.get(2) == old.sid)
+    world.until(lambda: world.leader is not None and world.leader is not old)
+    anybody = world.client(*world.others(old.sid))
+    assert world.ask(anybody, create(b"/a")) == [0]
+    assert old.sid not in world.oracle.verifier.voters or how == "moved"
 
 
 @pytest.mark.parametrize("observer", [True, False])

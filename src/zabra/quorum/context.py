@@ -84,10 +84,10 @@ class Outcome:
 
 
 class Moves(NamedTuple):
-    """Where a reconfiguration sends a server: whom it shall follow, by which zxid."""
+    """Where a reconfiguration sends a server."""
 
-    leader: int
-    zxid: int
+    #: Whom it shall follow, and the zxid of the change; None: an election finds that out.
+    designated: tuple[int, int] | None
 
 
 class Context:
@@ -220,14 +220,21 @@ class Context:
         if not changed:
             return None
         self.host.rebind_client_port()
+        if designated is None and not _leads_on(leader, before, config):
+            # It commits nothing any more, and waits for us to leave: it has not told whom it designates.
+            return Moves(None)
         next_leader = designated if designated is not None else leader
-        moved = next_leader != leader
-        if designated is None:
-            old, new = before.members.get(leader), config.members.get(leader)
-            moved = new is not None and old is not None and old.addresses != new.addresses
-        if moved or was_observer != membership.is_observer:
-            return Moves(next_leader, zxid if zxid is not None else self.db.last_processed)
+        if next_leader != leader or was_observer != membership.is_observer:
+            return Moves((next_leader, zxid if zxid is not None else self.db.last_processed))
         return None
+
+
+def _leads_on(leader: int, before: EnsembleConfig, config: EnsembleConfig) -> bool:
+    """Whether ``leader`` still is a voter, and where it was as far as we know."""
+    old, new = before.members.get(leader), config.members.get(leader)
+    if new is None or new.observer:
+        return False
+    return old is None or old.addresses == new.addresses
 
 
 #: What a failed effect raises when disk or configuration let it down.

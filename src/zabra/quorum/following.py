@@ -461,7 +461,7 @@ class Following:
             self.informing.activates(zxid, designated)
         moves = self._context.activate(config, designated, zxid, self.leader)
         if moves is not None:
-            self._designated = (moves.leader, moves.zxid)
+            self._designated = moves.designated
             # After the rest of the effects: the change itself is applied first.
             self._loop.call_soon(
                 lambda: self._end(

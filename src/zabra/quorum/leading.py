@@ -278,9 +278,9 @@ class Leading:
     def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
         context = self._context
         moves: Moves | None = context.activate(context.membership.parse(text), designated, zxid, context.my_id)
-        if moves is not None and moves.leader != context.my_id:
-            _log.warning("the new membership wants server %d to lead", moves.leader)
-            self._designated = (moves.leader, moves.zxid)
+        if moves is not None and moves.designated is not None and moves.designated[0] != context.my_id:
+            _log.warning("the new membership wants server %d to lead", moves.designated[0])
+            self._designated = moves.designated
 
     # -- serving
 

@@ -171,20 +171,25 @@ def test_one_that_changes_nothing_here_is_in_force():
 
 
 def test_another_leader_is_followed():
-    assert Server().activate(usual(5), 2, 55) == Moves(2, 55)
+    assert Server().activate(usual(5), 2, 55) == Moves((2, 55))
 
 
 @pytest.mark.parametrize(("zxid", "expected"), [(55, 55), (None, 77)])
 def test_another_role_is_taken(zxid, expected):
     new = config(line_of(1, observer=True), line_of(2), line_of(3), version=5)
-    assert Server().activate(new, 3 if zxid else None, zxid) == Moves(3, expected)
+    assert Server().activate(new, 3 if zxid else None, zxid) == Moves((3, expected))
 
 
-@pytest.mark.parametrize(("designated", "moves"), [(None, Moves(3, 77)), (3, None)])
-def test_a_leader_at_another_address_is_followed_there(designated, moves):
-    """Where nobody is designated; a leader whose address changes designates another one."""
-    new = config(line_of(1), line_of(2), line_of(3, quorum_port=2999), version=5)
+@pytest.mark.parametrize("leader", [[], [line_of(3, observer=True)], [line_of(3, quorum_port=2999)]])
+@pytest.mark.parametrize(("designated", "moves"), [(None, Moves(None)), (2, Moves((2, 55)))])
+def test_a_leader_that_may_not_lead_on_is_left(leader, designated, moves):
+    """It designates another one; where that was not heard, in a sync, an election finds one."""
+    new = config(line_of(1), line_of(2), *leader, version=5)
     assert Server().activate(new, designated, 55 if designated else None) == moves
+
+
+def test_a_leader_that_was_not_known_before_is_followed_on():
+    assert Server(committed=config(line_of(1), line_of(2))).activate(usual(5)) is None
 
 
 def test_nothing_is_activated_unless_that_is_wanted():
