@@ -804,16 +804,19 @@ def test_who_gets_another_role_or_leader_follows_it_without_an_election(flexible
     assert log.text.count("LOOKING") == 1
 
 
-def test_a_leader_that_has_another_address_now_is_followed_there(flexible):
+def test_a_leader_that_has_another_address_now_is_followed_there_if_it_is_elected(flexible, log):
     world = flexible
     world.boot()
     wire = world.leader.discover()
     world.leader.listen(port=2999)
     lines = "\n".join((line_of(1), line_of(8), line_of(9, quorum_port=2999), "version=5"))
     wire.send(encode(Packet.DIFF, 0), packets.new_leader(1, lines.encode()), packets.up_to_date())
-    again = world.leader.hello(1)
     assert wire.lost
+    assert world.machine.mode == "looking"
+    world.leader.elect()
+    again = world.leader.hello(1)
     assert again.transport.get_extra_info("sockname") == (address_of(9), 2999)
+    assert log.text.count("LOOKING") == 2
 
 
 def test_a_membership_that_does_not_parse_ends_the_connection_only(flexible, log):
