@@ -154,7 +154,7 @@ class Connection(ConnectionStats, asyncio.Protocol):
                 return
             chunk = b"".join(rest)
             rest.clear()
-        if self.state == OPEN and not self._blocked:
+        if self.state == OPEN:
             self._serve(chunk)
         else:
             self._open(chunk)
@@ -201,7 +201,7 @@ class Connection(ConnectionStats, asyncio.Protocol):
         now = hub.monotonic()
         session = self.session
         assert session is not None
-        if not hub.touch(session, int(now * 1000)):
+        if now >= session.fresh_until and not hub.touch(session, int(now * 1000)):
             return  # closing: its requests are dropped without an answer
         self.last_seen = now
         tree = hub.tree
@@ -619,12 +619,13 @@ class Connection(ConnectionStats, asyncio.Protocol):
         out = self.out
         if not out:
             return
-        latency = self.hub.turn_latency_ms
-        if latency:
-            self.note_latency(latency, self.sent - self.sent_noted)
+        hub = self.hub
+        if hub.turn_latency_ms:
+            self.note_latency(hub.turn_latency_ms, self.sent - self.sent_noted)
         self.sent_noted = self.sent
-        stats = self.hub.stats
-        if len(out) == 1:
+        stats = hub.stats
+        count = len(out)
+        if count == 1:
             data = out[0]
             size = len(data) - 4
             stats.last_response_size = size
@@ -634,23 +635,27 @@ class Connection(ConnectionStats, asyncio.Protocol):
             data = b"".join(out)
             sizes = set(map(len, out))  # a few different ones at most
             stats.record_response_sizes(min(sizes) - 4, max(sizes) - 4, len(out[-1]) - 4)
-        stats.quick_response_bytes += len(data) - 4 * len(out)
+        stats.quick_response_bytes += len(data) - 4 * count
         if self.event_bytes:
             stats.quick_response_bytes -= self.event_bytes
             self.event_bytes = 0
         out.clear()
-        self.write(data)
+        transport = self.transport
+        if not transport.is_closing():
+            transport.write(data)
+            if self._paused:
+                self._cut_if_deaf()
 
     def write(self, data: bytes) -> None:
         """Write past everything that is queued: connect replies and the answers of four-letter words."""
-        transport = self.transport
-        if transport.is_closing():
-            return
-        transport.write(data)
-        if self._paused and transport.get_write_buffer_size() > _UNSENT_MAX:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def _cut_if_deaf(self) -> None:
+        if self.transport.get_write_buffer_size() > _UNSENT_MAX:
             _log.warning("cutting %s:%d: it does not read its events", *self.peer)
             self.state = CLOSED
-            transport.abort()
+            self.transport.abort()
 
     def _count_replies(self, count: int, latency_ms: int) -> None:
         self.sent += count

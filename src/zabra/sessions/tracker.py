@@ -33,7 +33,7 @@ _NEVER: Final = -1
 class Session:
     """One session. Fields are for reading; the tracker and the pipeline change them."""
 
-    __slots__ = ("closing", "deadline_ms", "id", "local", "owner", "timeout_ms")
+    __slots__ = ("closing", "deadline_ms", "fresh_until", "id", "local", "owner", "timeout_ms")
 
     def __init__(self, session_id: int, timeout_ms: int) -> None:
         self.id = session_id
@@ -41,6 +41,8 @@ class Session:
         self.timeout_ms = timeout_ms
         #: The bucket it expires with.
         self.deadline_ms = _NEVER
+        #: Monotonic seconds until which one more touch would change nothing, so that no chunk need make one.
+        self.fresh_until = 0.0
         #: A closeSession is on the way; never goes back to False.
         self.closing = False
         #: The connection (or learner handler) it is used through; None until the first use.
@@ -112,17 +114,20 @@ class SessionTracker:
         """Give a session its full timeout again; False when it is closing, then its request must be dropped."""
         tick = self.tick_ms
         deadline = ((now_ms + session.timeout_ms) // tick + 1) * tick
-        if deadline == session.deadline_ms:
-            return True
         if session.closing:
             return False
+        if deadline != session.deadline_ms:
+            self._move(session, deadline)
+        session.fresh_until = (deadline - session.timeout_ms) / 1000
+        return True
+
+    def _move(self, session: Session, deadline: int) -> None:
         self._leave_bucket(session)
         session.deadline_ms = deadline
         bucket = self._buckets.get(deadline)
         if bucket is None:
             bucket = self._buckets[deadline] = {}
         bucket[session.id] = session
-        return True
 
     def renew(self, session: Session, timeout_ms: int, now_ms: int) -> bool:
         """A connection took the session over with a newly negotiated timeout; False when it is closing.
@@ -172,6 +177,7 @@ class SessionTracker:
         for session in out:
             session.closing = True
             session.deadline_ms = _NEVER
+            session.fresh_until = 0.0
         return out
 
     def next_deadline_ms(self) -> int | None:
@@ -195,3 +201,4 @@ class SessionTracker:
         if not bucket:
             del self._buckets[deadline]
         session.deadline_ms = _NEVER
+        session.fresh_until = 0.0

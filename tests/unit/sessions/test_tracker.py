@@ -80,6 +80,29 @@ def test_touch_moves_the_deadline() -> None:
     assert sessions.buckets() == [(2000, [session])]
 
 
+def test_a_touch_is_due_again_when_it_would_move_the_deadline() -> None:
+    """Not before, at no timeout; and at once when the session moves, ends, or another server is to hear of it."""
+    tracker = SessionTracker(1, 2000, 0)
+    session = tracker.create(5000, 0)
+    for now_ms in (0, 1, 999, 1000, 2999, 3000, 12345):
+        assert tracker.touch(session, now_ms)
+        deadline = session.deadline_ms
+        last_ms = int(session.fresh_until * 1000) - 1
+        assert now_ms <= last_ms
+        assert tracker.touch(session, last_ms)
+        assert session.deadline_ms == deadline
+        assert tracker.touch(session, last_ms + 1)
+        assert session.deadline_ms > deadline
+    before = session.fresh_until
+    assert tracker.renew(session, 5001, 14000)
+    assert session.fresh_until < before
+    for end in (tracker.close, tracker.release, lambda _: tracker.expired(1 << 40)):
+        session = tracker.create(5000, 0)
+        assert session.fresh_until > 0
+        end(session)
+        assert session.fresh_until == 0
+
+
 def test_closing_sessions_cannot_be_touched() -> None:
     """Nothing brings a closing session back, whether it was closed or expired."""
     sessions = tracker()
