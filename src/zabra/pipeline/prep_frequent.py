@@ -125,10 +125,8 @@ def create(
     slash = path.rfind(b"/")
     if slash < 0 or path.startswith(b"/zookeeper"):
         return False
-    parent_path = path[:slash]
-    crc_of_parent = crc32(parent_path)
-    if not slash:
-        parent_path = b"/"
+    text_of_parent = path[:slash]
+    parent_path = text_of_parent or b"/"
     pending = prep.pending
     changes = pending.changes
     nodes = pending.nodes
@@ -162,9 +160,7 @@ def create(
     node.acl = acl
     node.owner = owner
     node.cversion = 0
-    added = node.digest = crc32(
-        _pack_digest(zxid, zxid, zxid, now_ms, now_ms, 0, 0, 0, owner), crc32(data, crc32(path))
-    )
+    added = node.digest = crc32(path + data + _pack_digest(zxid, zxid, zxid, now_ms, now_ms, 0, 0, 0, owner))
     node.children = None
     node.mark = 0
 
@@ -178,10 +174,8 @@ def create(
     parent.acl = old.acl
     parent.owner = 0
     parent.cversion = stored
-    after = parent.digest = crc32(
-        _pack_digest(czxid, mzxid, zxid, ctime, mtime, version, stored, aversion, 0),
-        crc32(kept, crc_of_parent) if kept else crc_of_parent,
-    )
+    text = _pack_digest(czxid, mzxid, zxid, ctime, mtime, version, stored, aversion, 0)
+    after = parent.digest = crc32(text_of_parent + kept + text if kept else text_of_parent + text)
     parent.children = None
     parent.mark = 0
 
