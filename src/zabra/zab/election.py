@@ -18,6 +18,8 @@ the own vote, so that its sender catches up. A better vote (epoch, zxid, id) is 
 Differences from Java, none of which another server can tell from delays: the own vote is counted without travelling
 through a queue; messages that arrive in the last 200 ms are handled as always, not dropped; votes are repeated when
 nothing was *decided* for an interval, not when nothing was *heard*; a newer membership does not set the round back.
+And two servers that cannot agree do not answer each other's answers as fast as the network can: in Java an observer of
+a later round and a voter that looks as well do so until there is a leader.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ _log = logging.getLogger(__name__)
 
 #: How long something better than a quorum's choice is waited for (``finalizeWait``).
 FINALIZE_WAIT_MS: Final = 200
+#: When more servers than so many were answered, those that have been quiet for some time are forgotten.
+_ANSWERS_MAX: Final = 64
 
 
 class Intervals(NamedTuple):
@@ -99,6 +103,8 @@ class Election:
         self._received: dict[int, Vote] = {}
         #: What settled servers said, of any round, by voter.
         self._settled: dict[int, Vote] = {}
+        #: Of each server the last message that was answered, with the answer, and when that was.
+        self._answers: dict[int, tuple[object, int]] = {}
         self._interval_ms = intervals.min_ms
         self._repeat_at_ms = 0
         #: When the proposal wins; None while it has no quorum.
@@ -134,15 +140,15 @@ class Election:
         effects = self._learn_config(message, now_ms)
         if sender not in self.voters:
             # Joining servers and observers are told at once whom this one follows.
-            return [*effects, self._answer(sender, self.current_vote._replace(round=self._round))]
+            return effects + self._answer(sender, message, self.current_vote._replace(round=self._round), now_ms)
         if self.state is not ServerState.LOOKING:
             if message.state is ServerState.LOOKING:
                 if self.state is ServerState.LEADING:
                     effects.append(PeerLooking(sender))
-                effects.append(self._answer(sender, self.current_vote))
+                effects += self._answer(sender, message, self.current_vote, now_ms)
             return effects
         if message.state is ServerState.LOOKING and message.round < self._round:
-            effects.append(self._answer(sender, self._proposal))
+            effects += self._answer(sender, message, self._proposal, now_ms)
         if message.leader not in self.voters:
             _log.warning("a vote of server %d for %d, which is no voter, does not count", sender, message.leader)
         elif message.state is ServerState.LOOKING:
@@ -322,8 +328,24 @@ class Election:
         others = tuple(sid for sid in self.voters if sid != self.my_id)
         return Send(others, self._message(self._proposal))
 
-    def _answer(self, to: int, vote: Vote) -> Send:
-        return Send((to,), self._message(vote))
+    @property
+    def _answer_again_ms(self) -> int:
+        """What was said before is answered again after so long. Nobody repeats by itself sooner than twice that."""
+        return self._intervals.min_ms // 2
+
+    def _answer(self, to: int, message: Notification, vote: Vote, now_ms: int) -> list[Effect]:
+        """Answer ``message``; not if the same was answered the same way just now."""
+        answers = self._answers
+        answer = self._message(vote)
+        exchange = (message.gist, answer.gist)
+        last = answers.get(to)
+        if last is not None and now_ms - last[1] < self._answer_again_ms and last[0] == exchange:
+            return []
+        if to not in answers and len(answers) >= _ANSWERS_MAX:
+            for sid in [sid for sid, (_, at_ms) in answers.items() if now_ms - at_ms >= self._answer_again_ms]:
+                del answers[sid]
+        answers[to] = (exchange, now_ms)
+        return [Send((to,), answer)]
 
     def _message(self, vote: Vote) -> Notification:
         return Notification(self.state, vote.leader, vote.zxid, vote.round, vote.epoch, config=self.verifier.config)

@@ -74,6 +74,11 @@ class Notification(NamedTuple):
         """The vote in it."""
         return Vote(self.leader, self.zxid, self.round, self.epoch, self.state, self.version)
 
+    @property
+    def gist(self) -> tuple[Vote, int | None]:
+        """Equal for messages that say the same."""
+        return self.vote, self.config.version if self.config is not None else None
+
 
 class AdoptConfig(NamedTuple):
     """A newer committed membership was learned: store it, and connect by it, before any later effect."""

@@ -424,6 +424,34 @@ def test_a_server_of_weight_zero_is_not_voted_for():
     assert talk.hear(2, LOOKING, 2, 5, 2) == [says((2, 3), LOOKING, 2, 5, 2)]
 
 
+@pytest.mark.parametrize("state", [LOOKING, OBSERVING])
+def test_two_servers_do_not_answer_each_others_answers_for_ever(state):
+    """A voter that looks and an observer of a later round, which in Java do; whatever else is new is answered."""
+    voter, observer = Talk(1, config=members((1, 2), (3,))), Talk(3, config=members((1, 2), (3,)))
+    for _ in range(5):
+        observer.look(5)
+    observer.core.state = state
+    said = 0
+    for _ in range(100):
+        answers = voter.hear(3, *observer.core._message(observer.core._proposal)[:5])
+        said += len(answers)
+        for answer in answers:
+            said += len(observer.hear(1, *answer.message[:5]))
+        voter.now += 10
+        observer.now += 10
+    assert 8 < said < 30, "a repeated message is answered again"
+    assert voter.hear(3, LOOKING, 3, 5, 7), "another one at once"
+    assert voter.hear(3, LOOKING, 3, 5, 8)
+
+
+def test_who_was_answered_is_not_remembered_for_ever():
+    voter = Talk(1)
+    for stranger in range(1000):
+        assert voter.hear(stranger + 10, LOOKING, 3, 5, 7)
+        voter.now += 10
+    assert len(voter.core._answers) < 100
+
+
 def test_a_lone_voter_elects_itself():
     talk = Talk(config=members((1,)))
     assert talk.timer == talk.now + 200
