@@ -71,7 +71,9 @@ def test_what_a_killed_server_had_written_and_not_synced_is_safe_before_anything
 
 def test_a_ttl_node_that_is_written_while_it_is_swept_lives_on(world):
     """The sweep looks at what is committed; the write that renews the node is still on its way to the disk."""
-    world = world(extended_types_enabled=True, container_check_interval_ms=1000, flush_delay_ms=300)
+    world = world(
+        extended_types_enabled=True, container_check_interval_ms=1000, flush_delay_ms=1000, max_write_queue_poll_ms=300
+    )
     world.boot()
     client = world.client(timeout_ms=10_000)
     assert world.ask(client, Call(21, b"/t", flags=Mode.TTL, ttl=800), seconds=0.7) == [0]

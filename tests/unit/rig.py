@@ -381,6 +381,7 @@ class Rig:
             lambda what, error: self.fatal.append(what),
             stats,
             flush_delay_ms=settings.flush_delay_ms,
+            max_write_queue_poll_ms=settings.max_write_queue_poll_ms,
             max_batch_size=settings.max_batch_size,
         )
         self.prep = Prep(

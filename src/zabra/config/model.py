@@ -81,7 +81,10 @@ class Settings:
     prealloc_kb: int = 65536
     force_sync: bool = True
     fsync_warning_threshold_ms: int = 1000
+    #: 0 and less: a batch does not wait for more entries.
     flush_delay_ms: int = 0
+    #: -1 means a third of the flush delay; resolved on construction.
+    max_write_queue_poll_ms: int = -1
     #: 0: no limit.
     max_batch_size: int = 1000
     digest_enabled: bool = True
@@ -231,6 +234,8 @@ class Settings:
             object.__setattr__(self, "min_session_timeout_ms", 2 * self.tick_time_ms)
         if self.max_session_timeout_ms == -1:
             object.__setattr__(self, "max_session_timeout_ms", 20 * self.tick_time_ms)
+        if self.max_write_queue_poll_ms == -1:
+            object.__setattr__(self, "max_write_queue_poll_ms", max(self.flush_delay_ms, 0) // 3)
         if self.connect_to_learner_master_limit == 0:
             object.__setattr__(self, "connect_to_learner_master_limit", self.init_limit)
         if self.quorum_cnxn_timeout_ms <= 0:

@@ -108,6 +108,8 @@ class Resolver:
             fields["jute_max_buffer_extra"] = max(fields["jute_max_buffer_extra"], _EXTRA_SIZE_MIN)
         if fields.get("snapshot_size_factor", 0) > 1:
             self.warnings.append(f"snapshotSizeFactor={fields.pop('snapshot_size_factor')} is above 1, 0.33 is used")
+        if "max_write_queue_poll_ms" in fields:
+            fields["max_write_queue_poll_ms"] = max(fields["max_write_queue_poll_ms"], 0)
         local = fields.get("connection_throttle_local_session_weight", 1)
         for kind, default in (("global", 3), ("renew", 2)):
             attribute = f"connection_throttle_{kind}_session_weight"

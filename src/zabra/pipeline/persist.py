@@ -45,12 +45,15 @@ class Persist(Generic[T]):
         stats: ServerStats,
         *,
         flush_delay_ms: int = 0,
+        max_write_queue_poll_ms: int = 0,
         max_batch_size: int = 1000,
         sync_warning_ms: int = 1000,
     ) -> None:
         """``commit(writes, started)`` gets each durable batch and the monotonic second its first write came at.
 
         ``worker`` writes and syncs when the disk is slow, ``filler`` makes space ready ahead of the entries.
+        With a ``flush_delay_ms`` a batch waits until so long after the last one, or until nothing was added to it for
+        ``max_write_queue_poll_ms``, or until it has ``max_batch_size`` entries (``SyncRequestProcessor``).
         """
         self._writer = writer
         self._worker = worker
@@ -62,6 +65,7 @@ class Persist(Generic[T]):
         self._stats = stats
         self._metrics = stats.metrics
         self._flush_delay = flush_delay_ms / 1000
+        self._poll_max = max_write_queue_poll_ms / 1000
         self._max_batch_size = max_batch_size
         self._sync_warning = sync_warning_ms / 1000
         self._append = writer.append
@@ -75,6 +79,9 @@ class Persist(Generic[T]):
         self._started = 0.0
         self._in_flight_started = 0.0
         self._scheduled = False
+        #: With a flush delay: when the last batch was durable, when an entry came last, and whether a timer is set.
+        self._flushed = self._added = clock.monotonic()
+        self._waiting = False
         self._busy = False
         self._filling = False
         self._stopped = False
@@ -93,8 +100,10 @@ class Persist(Generic[T]):
         self.batch.append(write)
         if not self._scheduled:
             self._schedule()
-        elif self._flush_delay and len(self.batch) == self._max_batch_size:
-            self._scheduler.call_soon(self.flush)
+        elif self._flush_delay:
+            self._added = self._monotonic()
+            if len(self.batch) == self._max_batch_size:
+                self._scheduler.call_soon(self.flush)
 
     def write_all(self, payloads: Sequence[bytes], writes: Sequence[T]) -> None:
         """Take several, and do not wait for the end of the turn unless a flush delay is set."""
@@ -110,11 +119,35 @@ class Persist(Generic[T]):
 
     def _schedule(self) -> None:
         self._scheduled = True
-        self._started = self._monotonic()
-        if self._flush_delay:
-            self._scheduler.call_later(self._flush_delay, self.flush)
-        else:
+        self._started = self._added = self._monotonic()
+        if not self._flush_delay or self._is_due():
             self._scheduler.call_soon(self.flush)
+        else:
+            self._wait()
+
+    def _due(self) -> float:
+        return min(self._flushed + self._flush_delay, self._added + self._poll_max)
+
+    def _is_due(self) -> bool:
+        full = 0 < self._max_batch_size <= len(self.batch)
+        return full or self._monotonic() >= self._due()
+
+    def _wait(self) -> None:
+        """Look again when it is time to flush; what comes meanwhile may put that off."""
+        if not self._waiting:
+            self._waiting = True
+            self._scheduler.call_later(max(self._due() - self._monotonic(), 0), self._wait_is_over)
+
+    def _wait_is_over(self) -> None:
+        self._waiting = False
+        if self._scheduled:
+            self._flush_or_wait()
+
+    def _flush_or_wait(self) -> None:
+        if self._is_due():
+            self.flush()
+        else:
+            self._wait()
 
     def flush(self) -> None:
         """Write and sync what is there, unless a batch is on its way: then its end flushes again."""
@@ -152,10 +185,14 @@ class Persist(Generic[T]):
             return
         assert seconds is not None
         self._durable(self.in_flight, seconds)
-        self.flush()
+        if self._flush_delay:
+            self._flush_or_wait()
+        else:
+            self.flush()
 
     def _durable(self, writes: list[T], seconds: float) -> None:
-        self._account(seconds, len(writes), self._monotonic() - self._in_flight_started)
+        now = self._flushed = self._added = self._monotonic()
+        self._account(seconds, len(writes), now - self._in_flight_started)
         self.in_flight = []
         try:
             self._commit(writes, self._in_flight_started)

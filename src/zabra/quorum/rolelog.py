@@ -47,6 +47,7 @@ class RoleLog:
             self._fail,
             context.stats,
             flush_delay_ms=settings.flush_delay_ms,
+            max_write_queue_poll_ms=settings.max_write_queue_poll_ms,
             max_batch_size=settings.max_batch_size,
             sync_warning_ms=settings.fsync_warning_threshold_ms,
         )

@@ -57,6 +57,15 @@ def test_values_below_a_minimum_are_raised_with_a_warning(tmp_path):
     )
 
 
+def test_a_batch_waits_for_a_third_of_the_flush_delay_unless_told_otherwise(tmp_path):
+    def poll(text):
+        return settings(tmp_path, text).max_write_queue_poll_ms
+
+    assert [poll(""), poll("flushDelay=20\n"), poll("flushDelay=-5\n")] == [0, 6, 0]
+    assert poll("flushDelay=20\nmaxWriteQueuePollTime=15\n") == 15
+    assert poll("flushDelay=20\nmaxWriteQueuePollTime=-1\n") == 0
+
+
 def test_the_share_of_the_log_in_a_sync_is_at_most_all_of_the_snapshot(tmp_path):
     assert settings(tmp_path, "snapshotSizeFactor=-1\n").snapshot_size_factor == -1
     found = loaded(tmp_path, "snapshotSizeFactor=1.5\n")

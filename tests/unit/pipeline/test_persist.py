@@ -155,18 +155,93 @@ def test_what_arrives_while_the_disk_is_busy_is_the_next_batch() -> None:
     assert not bench.worker.jobs
 
 
+def batches(bench: Bench) -> list[list[int]]:
+    """The zxids of each batch that was committed."""
+    return [zxids for zxids, _ in bench.committed]
+
+
 def test_flush_delay_gathers_writes() -> None:
-    """flushDelay, cut short by maxBatchSize."""
-    bench = Bench(flush_delay_ms=20, max_batch_size=3)
+    """So long after the last flush, whatever still comes; cut short by maxBatchSize."""
+    bench = Bench(flush_delay_ms=20, max_write_queue_poll_ms=15, max_batch_size=3)
     bench.propose(1)
-    bench.scheduler.advance(0.019)
+    bench.scheduler.advance(0.014)
     bench.propose(2)
-    assert bench.committed == []
+    bench.scheduler.advance(0.005)
+    assert batches(bench) == []
     bench.scheduler.advance(0.002)
-    assert [zxids for zxids, _ in bench.committed] == [[1, 2]]
+    assert batches(bench) == [[1, 2]]
     bench.propose(3, 4, 5)
     bench.scheduler.run()
-    assert [zxids for zxids, _ in bench.committed] == [[1, 2], [3, 4, 5]]
+    assert batches(bench) == [[1, 2], [3, 4, 5]]
+
+
+def test_a_batch_without_limit_waits_for_its_time_alone() -> None:
+    """maxBatchSize=0."""
+    bench = Bench(flush_delay_ms=20, max_write_queue_poll_ms=20, max_batch_size=0)
+    bench.propose(*range(1, 2001))
+    bench.scheduler.run()
+    assert batches(bench) == []
+    bench.scheduler.advance(0.021)
+    assert batches(bench) == [list(range(1, 2001))]
+
+
+def test_a_batch_that_nothing_is_added_to_need_not_wait() -> None:
+    """maxWriteQueuePollTime, which each write that comes begins anew."""
+    bench = Bench(flush_delay_ms=100, max_write_queue_poll_ms=10)
+    for zxid in (1, 2, 3):
+        bench.propose(zxid)
+        bench.scheduler.advance(0.009)
+    assert batches(bench) == []
+    bench.scheduler.advance(0.002)
+    assert batches(bench) == [[1, 2, 3]]
+
+
+def test_a_write_after_a_rest_does_not_wait() -> None:
+    """The delay is one between two flushes: it is over already; what came in the same turn goes along."""
+    bench = Bench(flush_delay_ms=100, max_write_queue_poll_ms=50)
+    bench.scheduler.advance(0.101)
+    bench.propose(1, 2)
+    bench.scheduler.run()
+    assert batches(bench) == [[1, 2]]
+    bench.propose(3)
+    bench.scheduler.run()
+    assert batches(bench) == [[1, 2]]
+    bench.scheduler.advance(0.051)
+    assert batches(bench) == [[1, 2], [3]]
+
+
+def test_batches_that_are_full_leave_one_timer() -> None:
+    """However many there are while it runs."""
+    bench = Bench(flush_delay_ms=100, max_write_queue_poll_ms=50, max_batch_size=2)
+    for zxid in range(1, 101):
+        bench.propose(zxid)
+        bench.scheduler.run()
+    assert len(bench.committed) == 50
+    assert len(bench.scheduler.timers) == 1
+
+
+def test_what_came_while_the_disk_was_busy_waits_for_its_flush_too() -> None:
+    bench = Bench(0.1, flush_delay_ms=50, max_write_queue_poll_ms=20, max_batch_size=3)
+    bench.scheduler.advance(0.051)
+    bench.propose(1)
+    bench.scheduler.run()
+    bench.scheduler.advance(0.051)
+    bench.propose(2)
+    bench.scheduler.advance(0.021)
+    assert len(bench.worker.jobs) == 1
+    bench.propose(3)
+    bench.worker.step()
+    assert batches(bench) == [[1], [2]]
+    assert not bench.worker.jobs
+    bench.scheduler.advance(0.021)
+    bench.worker.step()
+    assert batches(bench) == [[1], [2], [3]]
+    bench.scheduler.advance(0.051)
+    bench.propose(4)
+    bench.scheduler.run()
+    bench.propose(5, 6, 7)
+    bench.worker.step()
+    assert len(bench.worker.jobs) == 1, "a full batch waits for the disk alone"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1])
