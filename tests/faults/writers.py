@@ -275,6 +275,16 @@ class Writer:
         found = {path: node for path, node in subtree(client, self.root).items() if node[2] == 0}
         assert found == {path: (*node[:2], 0) for path, node in self._known.items()}, self.root
 
+    def remove(self, client: Client) -> None:
+        """Delete its subtree, whoever owns what is in it."""
+        paths = sorted(subtree(client, self.root), key=lambda path: path.count("/"), reverse=True)
+        for path in paths:
+            client.post(jute.DELETE, jute.path_version(path, -1))
+        for path in paths:
+            answer = client.reply(jute.DELETE)
+            assert answer is not None
+            assert answer[2] == 0, f"{path} cannot be deleted: {answer[2]}"
+
 
 def subtree(client: Client, root: str) -> dict[str, tuple[bytes, int, int]]:
     """path -> (data, version, ephemeral owner) of a writer's subtree, two levels deep."""
