@@ -243,10 +243,14 @@ class Ensemble:
         return {sid: member.mode() for sid, member in self.members.items()}
 
     def leader(self) -> Member:
-        """The member that leads; one must."""
-        modes = self.modes()
-        leaders = [sid for sid, mode in modes.items() if mode == LEADER]
-        assert len(leaders) == 1, modes
+        """The member that leads; one must, though on a busy machine it may not say so at once."""
+        leaders: list[int] = []
+
+        def one_leads() -> bool:
+            leaders[:] = [sid for sid, mode in self.modes().items() if mode == LEADER]
+            return len(leaders) == 1
+
+        self.until("one leads", one_leads)
         return self.members[leaders[0]]
 
     def followers(self) -> list[Member]:

@@ -88,8 +88,15 @@ def load(ensemble: Ensemble, timeout_ms: int = 30_000) -> Iterator[Load]:
 
 
 def role(ensemble: Ensemble, mode: str) -> Member:
-    """A member of that role."""
-    return next(ensemble[sid] for sid, shown in ensemble.modes().items() if shown == mode)
+    """A member of that role, which may need a moment to say so."""
+    found: list[int] = []
+
+    def some() -> list[int]:
+        found[:] = [sid for sid, shown in ensemble.modes().items() if shown == mode]
+        return found
+
+    ensemble.until(f"one is {mode}", some)
+    return ensemble[found[0]]
 
 
 def test_kill_9_of_each_role_again_and_again(started: Ensemble) -> None:
@@ -204,28 +211,37 @@ def test_machines_lose_power(library: Path, tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_up(small_disk: Callable[[str], Path], tmp_path: Path) -> None:
     """First a follower's, then a leader's. It leaves, the others go on, and with room again it comes back."""
-    disk = small_disk("size=6m")
+    # Much more than is written here: it is full when the test fills it, not before.
+    disk = small_disk("size=64m")
     filler = disk / "filler"
     with Ensemble(tmp_path / "servers", dict.fromkeys((1, 2, 3), Spec(ZABRA)), config=CONFIG) as ensemble:
         small = ensemble[2]
         small.folder.mkdir(parents=True)
         small.data = disk / "data"
         ensemble.start_led_by(3)
-        with load(ensemble) as at_work:
-            for mode in (FOLLOWER, LEADER):
-                if mode == LEADER:
-                    ensemble.lead(2)
-                assert small.mode() == mode
-                with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-                    while file.write(bytes(4096)):
-                        pass
-                assert small.wait() == 1
+        for mode in (FOLLOWER, LEADER):
+            if mode == LEADER:
+                # While nobody writes: whoever is to lead must not lack anything that others have.
+                ensemble.lead(2)
+            with load(ensemble) as at_work:
+                ensemble.wait_mode(2, mode)
+                fill_up(filler)
+                assert small.wait(AGAIN_S) == 1
                 began = time.monotonic()
                 line = [line for line in small.log.read_text().splitlines() if " CRITICAL " in line][-1]
                 assert "No space left on device" in line
                 at_work.goes_on(f"the full disk of a {mode}", began)
                 filler.unlink()
                 ensemble.start(2)
+
+
+def fill_up(filler: Path) -> None:
+    """Leave no block free beside a file."""
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
 
 
 @pytest.fixture(scope="module")
