@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from zabra.config.dynamic import EnsembleConfig
-from zabra.errors import ConfigError, DataError, MarshallingError, ProtocolError
+from zabra.errors import ConfigError, DataError, ProtocolError
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.quorum.channel import Channel, ChannelOwner
 from zabra.quorum.context import DISK_ERRORS, Context, Outcome
@@ -315,8 +315,6 @@ class Following:
                 self._one(self._effects.popleft())
         except DISK_ERRORS as error:
             self._fail("the learner's state could not be stored", error)
-        except MarshallingError as error:
-            self._fail("a committed transaction could not be applied", error)
         except Exception as error:
             _log.exception("the learner broke off")
             self._fail("the learner broke off", error)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from zabra.consts import Op
+from zabra.consts import TTL_MS_MAX, Op
 from zabra.errors import MarshallingError
 from zabra.wire.primitives import Reader, TruncatedError
 from zabra.wire.records_txn import (
@@ -35,7 +35,17 @@ from zabra.wire.records_txn import (
     TxnHeader,
 )
 
-__all__ = ["SubTxn", "TxnBody", "TxnDigest", "TxnHeader", "decode_body", "decode_sub_txn", "decode_txn", "encode_txn"]
+__all__ = [
+    "SubTxn",
+    "TxnBody",
+    "TxnDigest",
+    "TxnHeader",
+    "check_txn",
+    "decode_body",
+    "decode_sub_txn",
+    "decode_txn",
+    "encode_txn",
+]
 
 TxnBody = (
     CheckVersionTxn
@@ -52,6 +62,7 @@ TxnBody = (
 )
 
 _DIGEST_SIZE: Final = 12
+_SLASH: Final = 0x2F
 
 #: What may stand in a multi. Multis do not nest.
 _SUB_BODIES: Final[dict[int, type[TxnBody]]] = {
@@ -89,18 +100,36 @@ def decode_txn(payload: bytes) -> tuple[TxnHeader, TxnBody | None, TxnDigest | N
 
 
 def decode_body(type_: int, r: Reader) -> TxnBody:
-    """The body of a transaction of this type. Raises MarshallingError, also for types that stand in no log."""
+    """The body of a transaction of this type, which a tree can apply.
+
+    Raises MarshallingError, also for types that stand in no log, and for what nobody could have been allowed to ask.
+    """
     record = _BODIES.get(type_)
     if record is None:
         raise MarshallingError(f"transaction of type {type_}")
     start = r.pos
     try:
-        return record.decode(r)
+        return _sound(record.decode(r))
     except TruncatedError:
         if type_ != Op.CREATE:
             raise
     r.pos = start
-    return CreateTxn(*CreateTxnV0.decode(r), -1)
+    return _sound(CreateTxn(*CreateTxnV0.decode(r), -1))
+
+
+def _sound(body: TxnBody) -> TxnBody:
+    """The body, if it can be applied: what is made or removed needs a parent and a name, a ttl has its bounds."""
+    if isinstance(body, CreateTxn | CreateContainerTxn | CreateTtlTxn | DeleteTxn):
+        if not _is_of_a_node(body.path):
+            raise MarshallingError(f"{type(body).__name__} of the path {body.path!r}")
+        if isinstance(body, CreateTtlTxn) and not 0 < body.ttl <= TTL_MS_MAX:
+            raise MarshallingError(f"a ttl of {body.ttl} ms")
+    return body
+
+
+def _is_of_a_node(path: bytes | None) -> bool:
+    """Whether a path has a name at its end and something before it: not the root's, which stays."""
+    return path is not None and len(path) > 1 and path[0] == _SLASH and path[-1] != _SLASH
 
 
 def _decode_close(r: Reader) -> CloseSessionTxn | None:
@@ -113,7 +142,9 @@ def _decode_close(r: Reader) -> CloseSessionTxn | None:
     may_be_digest = r.end - start == _DIGEST_SIZE
     try:
         body = CloseSessionTxn.decode(r)
-        if not may_be_digest or (r.pos == r.end and all(path and path[0] == 0x2F for path in body.paths or ())):
+        if not may_be_digest or (r.pos == r.end and all(path and path[0] == _SLASH for path in body.paths or ())):
+            if b"/" in (body.paths or ()):
+                raise MarshallingError("CloseSessionTxn that removes the root")
             return body
     except MarshallingError as error:
         if not may_be_digest and not isinstance(error, TruncatedError):
@@ -127,7 +158,17 @@ def decode_sub_txn(sub: SubTxn) -> TxnBody:
     record = _SUB_BODIES.get(sub.type)
     if record is None or sub.data is None:
         raise MarshallingError(f"transaction of type {sub.type} in a multi")
-    return record.decode(Reader(sub.data, limit=len(sub.data)))
+    return _sound(record.decode(Reader(sub.data, limit=len(sub.data))))
+
+
+def check_txn(payload: bytes) -> tuple[TxnHeader, TxnBody | None, TxnDigest | None]:
+    """:func:`decode_txn`, the parts of a multi included: what passes can be applied. Raises MarshallingError."""
+    decoded = decode_txn(payload)
+    body = decoded[1]
+    if isinstance(body, MultiTxn):
+        for sub in body.txns or ():
+            decode_sub_txn(sub)
+    return decoded
 
 
 def encode_txn(header: TxnHeader, body: TxnBody | None, digest: TxnDigest | None) -> bytes:

@@ -25,6 +25,8 @@ What is on disk when, so that no crash leaves a history that claims too much:
   the disk does not know, and is thrown away if the connection ends (ZOOKEEPER-3642).
 - Entries without a commit are logged, and acked, after UPTODATE only (ZOOKEEPER-4685).
 - Nothing is acked before it is on disk (ZOOKEEPER-3911, 4646).
+- Nothing is logged that could not be replayed: what a leader sends is taken apart first. Apache logs the bytes of some
+  proposals before it looks at them.
 
 An observer may keep no log: it applies in memory only, and neither logs nor makes an epoch current, unless a snapshot
 brings all that it has to the disk. The files tell an older state then, but a true one.
@@ -47,6 +49,7 @@ from zabra.errors import ProtocolError
 from zabra.wire.primitives import Reader
 from zabra.wire.records_quorum import QuorumPacket
 from zabra.wire.records_txn import SetDataTxn
+from zabra.wire.txncheck import TxnCheck
 from zabra.zab import packets
 from zabra.zab.discovery import Summary, accept_epoch
 from zabra.zab.effects import (
@@ -80,8 +83,6 @@ EXIT_QUORUM_PACKET: Final = 13
 
 #: TxnHeader: session, cxid, zxid, time, type.
 _TXN_HEADER: Final = Struct(">qiqqi")
-#: Of it the zxid and the type.
-_zxid_and_type_at = Struct(">12xq8xi").unpack_from
 
 
 class Stage(Enum):
@@ -162,6 +163,7 @@ class Learner:
         #: Of the packets that are being read: entries that become one Log and one Commit. Else empty.
         self._to_log: list[Entry] = []
         self._to_commit: list[Entry] = []
+        self._check = TxnCheck()
         self._handlers: dict[Stage, Callable[[QuorumPacket], list[Effect]]] = {
             Stage.LEADERINFO: self._leader_info,
             Stage.START: self._start_sync,
@@ -179,8 +181,11 @@ class Learner:
         """Packets of the leader. Entries that came together are logged and applied together."""
         effects: list[Effect] = []
         pending = self.pending
+        is_plain = self._check.is_plain
+        take_to_log = self._to_log.append
+        in_step = self.stage is _BROADCAST and not self.observer
         for packet in arrived:
-            if self.stage is _BROADCAST and not self.observer:
+            if in_step:
                 if isinstance(packet, Run):
                     _, first, last = packet
                     place = last - first
@@ -189,18 +194,17 @@ class Learner:
                         self._to_commit += [take() for _ in range(place + 1)]
                         self.last_committed = last
                         continue
-                elif packet.type == 2:
+                elif packet[0] == 2:
                     _, zxid, data, _ = packet
-                    if zxid == self.last_zxid + 1 and data is not None and len(data) >= 32:
-                        told, op = _zxid_and_type_at(data)
-                        if told == zxid and op != 16:
-                            self.last_zxid = zxid
-                            entry = new_entry((zxid, data))
-                            pending.append(entry)
-                            self._to_log.append(entry)
-                            continue
+                    if zxid == self.last_zxid + 1 and data is not None and is_plain(zxid, data):
+                        self.last_zxid = zxid
+                        entry = new_entry((zxid, data))
+                        pending.append(entry)
+                        take_to_log(entry)
+                        continue
             for one in singly((packet,)):
                 self._take(one, effects)
+            in_step = self.stage is _BROADCAST and not self.observer
         self._pass_on(effects)
         self.alive(now_ms)
         return effects
@@ -357,8 +361,8 @@ class Learner:
         """Commit the oldest pending entry behind ``effects``."""
         if not self._is_next(packet.zxid):
             raise ProtocolError(f"{PACKET_NAMES[packet.type]} of 0x{packet.zxid:x}, which was not proposed next")
+        effects += self._activate(packet)
         entry = self._commit_next()
-        effects += self._activate(packet, entry)
         if self.stage is Stage.NEWLEADER:
             self._kept.append(entry)
             return effects
@@ -431,8 +435,8 @@ class Learner:
         effects: list[Effect] = []
         if not self._propose(packet, effects):
             return []
-        entry = self._commit_next()
-        return self._decided(entry, effects + self._activate(packet, entry), log=self._keeps_log)
+        effects += self._activate(packet)
+        return self._decided(self._commit_next(), effects, log=self._keeps_log)
 
     def _odd_commit(self, packet: QuorumPacket) -> list[Effect]:
         """A commit that activates, or that is not of the oldest pending proposal."""
@@ -442,8 +446,8 @@ class Learner:
             reason = f"COMMIT of 0x{packet.zxid:x}, the next pending one is 0x{self.pending[0].zxid:x}"
             self._leave(reason)
             return [Exit(EXIT_UNMATCHED_COMMIT, reason)]
-        entry = self._commit_next()
-        return [*self._activate(packet, entry), Commit((entry,))]
+        effects = self._activate(packet)
+        return [*effects, Commit((self._commit_next(),))]
 
     # Both.
 
@@ -459,8 +463,15 @@ class Learner:
             return False
         if not follows(zxid, self.last_zxid):
             raise ProtocolError(f"{PACKET_NAMES[packet.type]} 0x{zxid:x} after 0x{self.last_zxid:x}: a gap")
+        if not self._check.is_plain(zxid, data):
+            try:
+                self._check.check(data)
+            except ProtocolError as error:
+                raise ProtocolError(f"{PACKET_NAMES[packet.type]} 0x{zxid:x} cannot be replayed: {error}") from error
         if kind == Op.RECONFIG:
             effects.append(LastSeenConfig(_config_of(data)))
+        elif packet.type == Packet.INFORMANDACTIVATE:
+            raise _no_membership(packet)
         self.last_zxid = zxid
         self.pending.append(Entry(zxid, data))
         return True
@@ -473,10 +484,14 @@ class Learner:
         self.last_committed = entry.zxid
         return entry
 
-    def _activate(self, packet: QuorumPacket, entry: Entry) -> list[Effect]:
+    def _activate(self, packet: QuorumPacket) -> list[Effect]:
+        """The activation of the pending entry that the packet commits. Raises :class:`ProtocolError`, nothing taken."""
         if packet.type not in (Packet.COMMITANDACTIVATE, Packet.INFORMANDACTIVATE):
             return []
-        return [ActivateConfig(_config_of(entry.data), packets.parse_designated(packet), entry.zxid)]
+        zxid, data = self.pending[0]
+        if _TXN_HEADER.unpack_from(data)[4] != Op.RECONFIG:
+            raise _no_membership(packet)
+        return [ActivateConfig(_config_of(data), packets.parse_designated(packet), zxid)]
 
     def _store_current(self, epoch: int) -> StoreEpoch:
         self._current_epoch = epoch
@@ -494,6 +509,10 @@ def _config_of(data: bytes) -> bytes:
     if text is None:
         raise ProtocolError("a reconfig without a membership")
     return text
+
+
+def _no_membership(packet: QuorumPacket) -> ProtocolError:
+    return ProtocolError(f"{PACKET_NAMES[packet.type]} 0x{packet.zxid:x}, which is no change of membership")
 
 
 def _illegal(packet: QuorumPacket, stage: Stage) -> ProtocolError:

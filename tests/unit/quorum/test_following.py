@@ -13,6 +13,7 @@ from rig import create_body, path, watch_body
 from zabra.config.dynamic import parse_config
 from zabra.consts import Op
 from zabra.quorum.following import Following
+from zabra.storage.database import Database
 from zabra.wire.records_txn import SetDataTxn
 from zabra.zab import packets
 from zabra.zab.packets import Packet, encode, parse_request, parse_revalidate, parse_touches
@@ -205,6 +206,33 @@ def test_garbage_ends_the_connection(world, log):
     world.looks()
     assert "LOOKING at zxid 0x0 of epoch 0x1: the leader sent garbage: unknown packet type 99" in log.text
     assert world.next_leader(2, 0).history == (1, 0)
+
+
+@pytest.mark.parametrize("what", ["proposal", "diff"])
+def test_a_transaction_that_cannot_be_replayed_never_gets_to_the_disk(world, log, what):
+    """Logged it would keep the server from ever starting again; so the connection ends, and says why once."""
+    session = world.story.session()
+    good = world.story.create(b"/a")
+    zxid = good.zxid + 1
+    bad = good._replace(zxid=zxid, data=good.data[:12] + zxid.to_bytes(8, "big") + good.data[20:-20])
+    if what == "diff":
+        world.boot()
+        wire = world.leader.discover()
+        wire.send(encode(Packet.DIFF, 0), committed(session, good, bad))
+    else:
+        wire = world.serve(session)
+        wire.send(packets.proposal(*good), packets.proposal(*bad))
+    assert wire.lost
+    world.looks()
+    assert world.exits == []
+    assert log.text.count("PROPOSAL 0x100000003 cannot be replayed: truncated") == 1
+    assert world.machine.logged() == [session.zxid, good.zxid]
+    assert world.is_the_story(), "what is in the log is in memory"
+    world.ensemble.kill(1)
+    world.ensemble.boot(1)
+    world.ensemble.run(0.5)
+    assert world.machine.mode == "looking"
+    assert world.is_the_story()
 
 
 def test_a_packet_that_is_too_long_ends_the_connection(world, log):
@@ -832,13 +860,19 @@ def test_a_membership_that_does_not_parse_ends_the_connection_only(flexible, log
     assert world.machine.epochs() == (1, 0)
 
 
-def test_an_entry_that_cannot_be_applied_ends_the_server(world, log):
+def test_an_entry_that_cannot_be_applied_ends_the_server(world, log, monkeypatch):
     """It is in the log: what follows cannot be trusted, and is not applied on the way out."""
-    wire = world.serve(world.story.session())
-    good, after = world.story.create(b"/a"), world.story.create(b"/b")
-    bad = good._replace(data=good.data[:32] + b"\x00\x00\x00\xff")
+    session, bad, after = world.story.session(), world.story.create(b"/a"), world.story.create(b"/b")
+    apply = Database.apply
+
+    def breaks(self, entry):
+        if entry.zxid == bad.zxid:
+            raise ValueError("a bug")
+        return apply(self, entry)
+
+    monkeypatch.setattr(Database, "apply", breaks)
+    wire = world.serve(session)
     wire.send(packets.proposals((bad, after)), packets.commit(bad.zxid), seconds=0.5)
     assert world.exits == [1]
-    (line,) = [record.getMessage() for record in log.records if record.levelno >= logging.ERROR]
-    assert line.startswith("stopping: a committed transaction could not be applied: ")
+    assert criticals(log) == ["stopping: the learner broke off: a bug"]
     assert world.machine.zxid == z(1, 1)

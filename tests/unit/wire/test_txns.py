@@ -10,6 +10,8 @@ from zabra.errors import MarshallingError
 from zabra.wire.primitives import Reader, TruncatedError, pack_text, pack_vector
 from zabra.wire.records_txn import (
     CloseSessionTxn,
+    CreateContainerTxn,
+    CreateTtlTxn,
     CreateTxn,
     DeleteTxn,
     ErrorTxn,
@@ -18,14 +20,14 @@ from zabra.wire.records_txn import (
     TxnDigest,
     TxnHeader,
 )
-from zabra.wire.txns import decode_body, decode_sub_txn, decode_txn, encode_txn
+from zabra.wire.txns import check_txn, decode_body, decode_sub_txn, decode_txn, encode_txn
 
 HEADER = TxnHeader(-7, 3, 1 << 33, 1700000000000, Op.CREATE)
 DIGEST = TxnDigest(2, (1 << 64) - 3)
 #: Transaction type -> sample of its body.
 BODIES = {
     Op.CREATE: "create txn",
-    Op.CREATE2: "create txn nulls",
+    Op.CREATE2: "create txn",
     Op.DELETE: "delete txn",
     Op.SET_DATA: "set data txn",
     Op.SET_ACL: "set acl txn",
@@ -148,3 +150,42 @@ def test_a_part_without_data_is_refused() -> None:
 
 def test_a_path_that_is_no_utf8_stays_as_it_is() -> None:
     assert decode_sub_txn(SubTxn(Op.DELETE, pack_text("/ä")[:-1] + b"\xff")) == DeleteTxn(b"/\xc3\xff")
+
+
+@pytest.mark.parametrize("path", [None, b"", b"/", b"a", b"a/b", b"/a/"])
+def test_what_no_tree_can_make_or_remove_is_refused(path: bytes | None) -> None:
+    bodies = {
+        Op.CREATE: CreateTxn(path, b"", None, False, -1),
+        Op.CREATE_CONTAINER: CreateContainerTxn(path, b"", None, -1),
+        Op.CREATE_TTL: CreateTtlTxn(path, b"", None, -1, 1),
+        Op.DELETE: DeleteTxn(path),
+    }
+    for type_, body in bodies.items():
+        with pytest.raises(MarshallingError, match="the path"):
+            decode_txn(header(type_) + body.encode())
+        with pytest.raises(MarshallingError, match="the path"):
+            decode_sub_txn(SubTxn(type_, body.encode()))
+    with pytest.raises(MarshallingError, match="the path"):
+        decode_txn(header(Op.CREATE) + CreateTxn(path, b"", None, False, -1).encode()[:-4])
+
+
+@pytest.mark.parametrize("ttl", [-1, 0, 1 << 40])
+def test_a_ttl_that_no_owner_can_hold_is_refused(ttl: int) -> None:
+    with pytest.raises(MarshallingError, match=f"ttl of {ttl} ms"):
+        decode_txn(header(Op.CREATE_TTL) + CreateTtlTxn(b"/a", b"", None, -1, ttl).encode())
+
+
+def test_a_close_session_that_removes_the_root_is_refused() -> None:
+    with pytest.raises(MarshallingError, match="the root"):
+        decode_txn(header(Op.CLOSE_SESSION) + CloseSessionTxn((b"/a", b"/")).encode())
+
+
+def test_a_check_looks_into_a_multi() -> None:
+    good = SubTxn(Op.DELETE, DeleteTxn(b"/a").encode())
+    for part in (SubTxn(Op.DELETE, b""), SubTxn(Op.MULTI, b""), SubTxn(Op.SET_DATA, None)):
+        payload = header(Op.MULTI) + MultiTxn((good, part)).encode()
+        assert decode_txn(payload)[1] == MultiTxn((good, part))
+        with pytest.raises(MarshallingError):
+            check_txn(payload)
+    payload = header(Op.MULTI) + MultiTxn((good, good)).encode()
+    assert check_txn(payload) == decode_txn(payload)

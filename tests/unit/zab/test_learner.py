@@ -1,8 +1,9 @@
 """A learner's connection as a dialogue: what the leader says, and what is on disk when it is answered."""
 
 import pytest
-from zab_kit import config, entry, packets_in, reconfig_entry, said, z
+from zab_kit import config, entry, packets_in, reconfig_entry, said, transaction, z
 
+from zabra.wire.records_txn import CreateTtlTxn, CreateTxn, DeleteTxn, MultiTxn, SetDataTxn, SubTxn
 from zabra.zab import packets
 from zabra.zab.discovery import Summary
 from zabra.zab.effects import (
@@ -411,6 +412,86 @@ def test_pings_sessions_and_syncs_are_handed_over():
 )
 def test_what_no_leader_says_ends_the_connection(raw):
     assert isinstance(follower().feed(raw)[0], Leave)
+
+
+# What could not be replayed.
+
+
+def create(counter, path=b"/made", acl=((31, "world", "anyone"),)):
+    return transaction(5, counter, 1, CreateTxn(path, b"data", acl, False, 1).encode())
+
+
+#: By name, what makes a proposal of 5_2 worthless.
+UNSOUND = {
+    "unknown type": transaction(5, 2, 99, b""),
+    "setData without a body": transaction(5, 2, 5, b""),
+    "setData of negative length": transaction(5, 2, 5, b"\0\0\0\2/a\xff\xff\xff\xf0" + bytes(28)),
+    "setData that is cut": transaction(5, 2, 5, SetDataTxn(b"/a", b"data", 1).encode()[:-1]),
+    "create that is cut": transaction(5, 2, 1, CreateTxn(b"/a", b"", (), False, 1).encode()[:-6]),
+    "create of the root": create(2, b"/"),
+    "create without a name": create(2, b"/a/"),
+    "create of a relative path": create(2, b"a"),
+    "createTTL of no time": transaction(5, 2, 21, CreateTtlTxn(b"/a", b"", None, 1, 0).encode()),
+    "delete without a path": transaction(5, 2, 2, DeleteTxn(None).encode()),
+    "multi with a part that is cut": transaction(5, 2, 14, MultiTxn((SubTxn(2, b"\0"),)).encode()),
+    "reconfig without a body": transaction(5, 2, 16, b"\0"),
+    "createSession without a timeout": transaction(5, 2, -10, b""),
+}
+
+
+@pytest.mark.parametrize("what", UNSOUND)
+def test_what_could_not_be_replayed_is_not_logged_and_ends_the_connection(what):
+    bad = UNSOUND[what]
+    link = follower()
+    logged, left = link.feed(propose(entry(5, 1)), packets.proposal(*bad), propose(entry(5, 3)))
+    assert logged == Log((entry(5, 1),))
+    assert isinstance(left, Leave)
+    assert left.reason.startswith("PROPOSAL 0x500000002 cannot be replayed: ")
+    assert not left.reload
+    assert list(link.core.pending) == [entry(5, 1)], "applied at the end of the role, as it is in the log"
+    informed = observer()
+    *done, left = informed.feed(packets.inform(*entry(5, 1)), packets.inform(*bad))
+    assert done == [Log((entry(5, 1),)), Commit((entry(5, 1),))]
+    assert isinstance(left, Leave)
+    assert not informed.core.pending
+
+
+def test_the_same_holds_for_what_comes_in_a_sync():
+    link = follower(Stage.SYNC)
+    effects = link.feed(decided(entry(5, 1)), decided(UNSOUND["delete without a path"]))
+    assert [type(effect) for effect in effects] == [FlushLog, StoreEpoch, Log, Commit, Leave]
+    assert isinstance(follower(Stage.NEWLEADER).feed(propose(create(1, b"/")))[0], Leave)
+
+
+def test_creates_with_any_acl_are_taken():
+    acls = (((31, "world", "anyone"),), ((1, "digest", "me:x"), (31, "ip", "1.2.3.4")), (), None)
+    digest = bytes(12)
+    for tail in (b"", digest):
+        link = follower()
+        some = [create(n, b"/made", acls[n % len(acls)]) for n in range(1, 12)]
+        some = [one._replace(data=one.data + tail) for one in some]
+        assert [one for effect in link.feed(*(propose(one) for one in some)) for one in effect.entries] == some
+
+
+def test_a_broken_activation_leaves_the_change_pending():
+    """It is in the log, and has to be applied at the end of the role."""
+    change = reconfig_entry(5, 1, config((1, 2, 3), version=9))
+    link = follower()
+    link.feed(propose(change))
+    assert isinstance(link.feed(packets.encode(Packet.COMMITANDACTIVATE, z(5, 1), b"1234"))[0], Leave)
+    assert list(link.core.pending) == [change]
+
+
+def test_only_a_reconfig_can_be_activated():
+    link = follower()
+    link.feed(propose(entry(5, 1)))
+    (left,) = link.feed(packets.commit_and_activate(z(5, 1), 3))
+    assert left.reason == "COMMITANDACTIVATE 0x500000001, which is no change of membership"
+    assert list(link.core.pending) == [entry(5, 1)]
+    link = observer()
+    (left,) = link.feed(packets.inform_and_activate(z(5, 1), 3, entry(5, 1).data))
+    assert left.reason == "INFORMANDACTIVATE 0x500000001, which is no change of membership"
+    assert not link.core.pending
 
 
 # Observers.

@@ -25,13 +25,18 @@ def z(epoch, counter):
     return make_zxid(epoch, counter)
 
 
-def entry(epoch, counter, body=b"txn", kind=5):
-    """A transaction as in the log; the core looks at zxid and type only."""
+def entry(epoch, counter, data=b"txn"):
+    """A transaction as in the log: a setData."""
+    return transaction(epoch, counter, 5, SetDataTxn(b"/txn", data, 1).encode())
+
+
+def transaction(epoch, counter, kind, body):
+    """One of any kind, with any bytes for its body."""
     return Entry(z(epoch, counter), pack(">qiqqi", 7, 1, z(epoch, counter), 0, kind) + body)
 
 
 def reconfig_entry(epoch, counter, new):
-    return entry(epoch, counter, SetDataTxn(b"/zookeeper/config", new.text().encode(), -1).encode(), kind=16)
+    return transaction(epoch, counter, 16, SetDataTxn(b"/zookeeper/config", new.text().encode(), -1).encode())
 
 
 class MemoryHistory:
