@@ -102,6 +102,11 @@ class MemberHost:
         if self._rebinding is None or self._rebinding.done():
             self._rebinding = self._server.loop.create_task(self._server.rebind(), name="client port")
 
+    def share_requests(self, parts: int) -> None:
+        """The membership tells how many servers share the requests that may be outstanding."""
+        server = self._server
+        server.hub.outstanding_limit = server.settings.global_outstanding_limit // parts
+
     def fatal(self, what: str, error: BaseException) -> None:
         """Disk and memory may disagree."""
         self._server.fatal(what, error)

@@ -193,6 +193,28 @@ def test_only_a_leader_sweeps(made, log):
     assert three[3].zxid == before, "nobody sweeps what is gone"
 
 
+# -- globalOutstandingLimit
+
+
+def limits(ensemble):
+    return [machine.server.hub.outstanding_limit for machine in ensemble.machines.values()]
+
+
+def test_voters_share_what_may_be_outstanding_and_observers_have_all_of_it(made):
+    assert limits(made([1, 2, 3, 4], [5], global_outstanding_limit=100)) == [33, 33, 33, 33, 100]
+    assert limits(made([1, 2], global_outstanding_limit=100)) == [100, 100]
+
+
+def test_another_membership_means_other_shares(made):
+    three = made([1, 2, 3], [4], reconfig_enabled=True, skip_acl=True, global_outstanding_limit=100)
+    assert limits(three) == [50, 50, 50, 100]
+    parts = [pack_buffer(text.encode() or None) for text in (line_of(4), "", "")]
+    three.client(2).ask(Op.RECONFIG, b"".join(parts) + (-1).to_bytes(8, "big", signed=True))
+    three.wait_serving(4)
+    three.run(1)
+    assert limits(three) == [33, 33, 33, 33]
+
+
 # -- the client port
 
 

@@ -63,6 +63,9 @@ class Host(Protocol):
     def rebind_client_port(self) -> None:
         """The own client address may have changed with the membership."""
 
+    def share_requests(self, parts: int) -> None:
+        """Of the requests that may be outstanding (``globalOutstandingLimit``) this server has one part of so many."""
+
     def fatal(self, what: str, error: BaseException) -> None:
         """Disk and memory may disagree: end the server with exit code 1."""
 
@@ -198,8 +201,15 @@ class Context:
         )
 
     def show_membership(self) -> None:
-        """Have clients read the committed membership from the config node."""
-        write_config(self.db.tree, self.membership.config, self.runtime.clock.wall_ms())
+        """Have clients read the committed membership from the config node, and this server take its share of them.
+
+        All who vote but one share what may be outstanding; an observer, and one of two voters, may have all of it
+        (``LeaderZooKeeperServer`` and ``FollowerZooKeeperServer.getGlobalOutstandingLimit``).
+        """
+        membership = self.membership
+        write_config(self.db.tree, membership.config, self.runtime.clock.wall_ms())
+        others = len(membership.verifier.voters) - 1
+        self.host.share_requests(others if others > 1 and not membership.is_observer else 1)
 
     def see_membership(self, config: EnsembleConfig) -> None:
         """The last proposed membership; durable. Raises ``OSError``, :class:`ConfigError`."""
