@@ -362,7 +362,8 @@ class Workload:
             (
                 2,
                 lambda: self.request(
-                    jute.GET_EPHEMERALS, jute.text(self.random.choice(("", "/", "/a", "/b/", " ", None)))
+                    jute.GET_EPHEMERALS,
+                    jute.text(self.random.choice(("", "/", "/a", "/b/", " ", "\x01/\x1f", "/a ", None))),
                 ),
             ),
             (2, lambda: self.request(jute.GET_ALL_CHILDREN_NUMBER, jute.text(self.path()))),

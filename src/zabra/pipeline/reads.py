@@ -19,7 +19,7 @@ from zabra.tree.node import Node
 from zabra.tree.tree import DataTree
 from zabra.tree.watches import ONE_SHOT, Rearm, set_watches
 from zabra.wire.multi import decode_multi_read, encode_error_result, encode_multi_end, encode_result
-from zabra.wire.primitives import Reader, pack_buffer, pack_path
+from zabra.wire.primitives import Reader, pack_buffer, pack_path, pack_text
 from zabra.wire.records_data import ClientInfo, Identity, encode_acl
 from zabra.wire.records_proto import (
     AddWatchRequest,
@@ -33,11 +33,12 @@ from zabra.wire.records_proto import (
     RemoveWatchesRequest,
     SetWatches,
     SetWatches2,
-    SyncRequest,
     WhoAmIResponse,
 )
 
 _pack_int: Final = Struct(">i").pack
+#: What ``String.trim`` takes off: everything up to the blank.
+_JAVA_BLANKS: Final = bytes(range(0x21))
 
 
 class Watcher(Protocol):
@@ -50,9 +51,8 @@ class Watcher(Protocol):
 
 
 def sync_body(reader: Reader) -> bytes:
-    """The body of the reply to a sync: its path. Raises MarshallingError."""
-    path = SyncRequest.decode(reader).path
-    return pack_path(path if path is None or path.isascii() else path.decode("utf-8", "replace").encode())
+    """The body of the reply to a sync: its path, as text of a ``SyncRequest``. Raises MarshallingError."""
+    return pack_text(reader.read_text())
 
 
 class Reads:
@@ -221,7 +221,7 @@ class Reads:
         prefix = GetEphemeralsRequest.decode(reader).prefix_path
         assert conn.session is not None
         own = self.tree.ephemerals.get(conn.session.id, {})
-        everything = prefix is None or prefix.strip() in (b"", b"/")
+        everything = prefix is None or prefix.strip(_JAVA_BLANKS) in (b"", b"/")
         paths = [path for path in own if everything or path.startswith(prefix or b"")]
         return _pack_int(len(paths)) + b"".join(map(pack_path, paths))
 

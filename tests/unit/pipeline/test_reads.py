@@ -94,6 +94,7 @@ def test_sync_echoes_any_path(client: Client) -> None:
         assert (reply.err, reply.zxid, reply.body) == (0, 1, path(text))
     assert client.ask(Op.SYNC, NULL).body == NULL
     assert client.ask(Op.SYNC, b"\0\0\0\2/\xff").body == path("/\ufffd")
+    assert client.ask(Op.SYNC, b"\0\0\0\4/\xed\xa0\x80").body == path("/\ufffd"), "half a pair is one character"
 
 
 def test_ping_has_no_body_and_its_own_xid(client: Client) -> None:
@@ -123,6 +124,8 @@ def test_get_ephemerals_matches_a_plain_prefix_of_the_own_session(client: Client
         (path("/none"), ()),
         (path("/"), ("/dir/a", "/dir/ab", "/directory")),
         (path(""), ("/dir/a", "/dir/ab", "/directory")),
+        (path("\x1f/ \0"), ("/dir/a", "/dir/ab", "/directory")),
+        (path("/dir/a "), ()),
         (NULL, ("/dir/a", "/dir/ab", "/directory")),
     ):
         assert client.ask(Op.GET_EPHEMERALS, prefix).body == paths_body(*names)
