@@ -33,8 +33,18 @@ def read_epoch(disk: Disk, folder: str, name: str) -> int | None:
 
 
 def write_epoch(disk: Disk, folder: str, name: str, epoch: int) -> None:
-    """Replace an epoch file, durably, before anyone is told of the epoch (ZOOKEEPER-2307)."""
-    disk.write_atomic(f"{folder}/{name}", b"%d" % epoch)
+    """Replace an epoch file, durably, before anyone is told of the epoch (ZOOKEEPER-2307).
+
+    Only the temporary file of the current epoch may explain a snapshot that is on disk. An ordinary replace would empty
+    it before it is written anew, and whoever stops just then could start no more; so here it is whole at any time.
+    """
+    path = f"{folder}/{name}"
+    if name != CURRENT_EPOCH:
+        disk.write_atomic(path, b"%d" % epoch)
+        return
+    disk.write_atomic(path + _TMP, b"%d" % epoch)
+    disk.rename(path + _TMP, path)
+    disk.sync_dir(folder)
 
 
 def load_epochs(disk: Disk, folder: str, last_zxid: int) -> Epochs:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import random
+
 import pytest
 from memdisk import MemoryDisk
 
 from zabra.errors import DataError
+from zabra.sim.disk import MachineDisk, ProcessDisk
+from zabra.sim.loop import Process, new_loop
+from zabra.sim.trace import Trace
 from zabra.storage.epochs import (
     ACCEPTED_EPOCH,
     CURRENT_EPOCH,
@@ -65,6 +71,45 @@ def test_an_interrupted_change_of_epoch_is_finished() -> None:
     disk = disk_with(acceptedEpoch=b"3", currentEpoch=b"2", **{"currentEpoch.tmp": b"3"})
     assert load_epochs(disk, FOLDER, (3 << 32) + 1) == Epochs(3, 3)
     assert disk.read(f"{FOLDER}/currentEpoch") == b"3"
+
+
+def stopped_at(number: int, seed: int, *, power: bool) -> Epochs | None:
+    """What a start finds when the one before, which finished a change of epoch, came to its ``number``-th call only.
+
+    None: it has not so many.
+    """
+    machine = MachineDisk(new_loop(Trace()), random.Random(seed))
+    disk = ProcessDisk(machine, Process("server"))
+    disk.makedirs(FOLDER)
+    for name, epoch in ((ACCEPTED_EPOCH, b"3"), (CURRENT_EPOCH, b"2"), (CURRENT_EPOCH + ".tmp", b"3")):
+        disk.write_atomic(f"{FOLDER}/{name}", epoch)
+    left = [number]
+
+    def plan(name: str, path: str, size: int) -> None:
+        if not left[0]:
+            raise OSError(errno.EIO, "stopped", path)
+        left[0] -= 1
+
+    machine.plan = plan
+    try:
+        load_epochs(disk, FOLDER, (3 << 32) + 1)
+    except OSError:
+        machine.plan = lambda name, path, size: None
+        if power:
+            machine.lose_power()
+        return load_epochs(disk, FOLDER, (3 << 32) + 1)
+    return None
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_an_interrupted_change_of_epoch_can_be_interrupted_again(power: bool) -> None:
+    """Apache's start would find an empty file."""
+    calls = 0
+    while stopped_at(calls, 0, power=False) is not None:
+        calls += 1
+    assert calls > 8
+    for number in range(calls):
+        assert {stopped_at(number, seed, power=power) for seed in range(20)} == {Epochs(3, 3)}
 
 
 def test_less_accepted_than_current_stops_the_start() -> None:
