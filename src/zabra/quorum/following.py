@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 from zabra.config.dynamic import EnsembleConfig
 from zabra.errors import ConfigError, DataError, ProtocolError
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.quorum.channel import Channel, ChannelOwner
-from zabra.quorum.context import DISK_ERRORS, Context, Outcome
+from zabra.quorum.context import Context, Outcome
 from zabra.quorum.informing import Informing
 from zabra.quorum.masters import Master
+from zabra.quorum.performer import Performer
 from zabra.quorum.rolelog import RoleLog
 from zabra.sessions.learner import LearnerSessions
 from zabra.storage.snapstream import SnapStreamLoader
@@ -107,8 +107,9 @@ class Following:
         self._designated: tuple[int, int] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._was_late = False
-        self._effects: deque[Effect] = deque()
-        self._performing = False
+        self._perform = Performer(
+            "the learner", self._one, lambda: self._busy is None and not self._ended.done(), self._fail
+        ).add
         self._dials: list[asyncio.Task[Channel | None]] = []
         #: Memory is what the core thinks it is.
         self._sound = True
@@ -305,22 +306,6 @@ class Following:
         self._perform(self.core.timeout(now_ms))
         self._arm()
 
-    def _perform(self, effects: Iterable[Effect]) -> None:
-        self._effects.extend(effects)
-        if self._performing:
-            return
-        self._performing = True
-        try:
-            while self._effects and self._busy is None and not self._ended.done():
-                self._one(self._effects.popleft())
-        except DISK_ERRORS as error:
-            self._fail("the learner's state could not be stored", error)
-        except Exception as error:
-            _log.exception("the learner broke off")
-            self._fail("the learner broke off", error)
-        finally:
-            self._performing = False
-
     def _one(self, effect: Effect) -> None:
         """Perform one effect; the frequent ones first."""
         context = self._context
@@ -386,7 +371,7 @@ class Following:
         if self._ended.done():
             return
         self.core.alive(self._context.now_ms())
-        self._perform(())
+        self._perform()
         if self._busy is None and self._channel is not None:
             self._channel.resume()
             self._resume_input()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.pipeline.relay import Relay
 from zabra.quorum.context import Context
 from zabra.quorum.learnerport import LearnerPort, PortOwner
+from zabra.quorum.performer import Performer
 from zabra.zab.effects import Close, Effect, Forwarded, Revalidate, SendTo, SyncLearner, Touched
 from zabra.zab.observer_master import MasterOptions, ObserverMaster
 from zabra.zab.packets import Arrived
@@ -52,8 +52,7 @@ class Informing:
         )
         self._listening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._effects: deque[Effect] = deque()
-        self._performing = False
+        self._perform = Performer("the observer master", self._one, lambda: not self._over, context.host.fatal).add
         self._over = False
         #: The zxid of a membership that is committed next, and who shall lead it.
         self._designated: tuple[int, int] | None = None
@@ -135,20 +134,6 @@ class Informing:
 
     def _timeout(self) -> None:
         self._input(self.core.timeout(self._context.now_ms()))
-
-    def _perform(self, effects: Iterable[Effect]) -> None:
-        self._effects.extend(effects)
-        if self._performing:
-            return
-        self._performing = True
-        try:
-            while self._effects and not self._over:
-                self._one(self._effects.popleft())
-        except Exception as error:
-            _log.exception("the observer master broke off")
-            self._context.host.fatal("the observer master broke off", error)
-        finally:
-            self._performing = False
 
     def _one(self, effect: Effect) -> None:
         match effect:

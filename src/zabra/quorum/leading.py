@@ -5,8 +5,6 @@
     client writes, forwarded requests --> LocalPipeline validates --> propose (collected for one turn of the loop)
         --> core: PROPOSAL to the followers, then the own log --> acks --> core: COMMIT --> tree, events, replies
 
-Effects are performed in the order the core gave them. An effect may cause the next input at once, when the log is
-written in the loop's own thread; what follows from that waits behind the effects before it.
 Source: ``Leader``, ``LeaderZooKeeperServer``, ``LearnerHandler`` (3.9.5).
 """
 
@@ -26,9 +24,10 @@ from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.prep_reconfig import Reconfiguration
 from zabra.pipeline.request import Proposal, Write
-from zabra.quorum.context import DISK_ERRORS, Context, Moves, Outcome
+from zabra.quorum.context import Context, Moves, Outcome
 from zabra.quorum.learnerport import LearnerPort, PortOwner
 from zabra.quorum.membership import Membership
+from zabra.quorum.performer import Performer
 from zabra.quorum.rolelog import RoleLog
 from zabra.sessions.tracker import SessionTracker
 from zabra.zab.discovery import Summary
@@ -125,9 +124,7 @@ class Leading:
         self._designated: tuple[int, int] | None = None
         self._port = LearnerPort(context, PortOwner(self._opened, self._received, self._lost))
         self._timer: asyncio.TimerHandle | None = None
-        #: Effects to perform, and whether somebody performs them.
-        self._effects: deque[Effect] = deque()
-        self._performing = False
+        self._perform = Performer("the leader", self._one, lambda: not self._ended.done(), self.fail).add
         #: Memory is what the core thinks it is.
         self._sound = True
         #: Payloads of this turn; all writes not committed yet; when those of a turn came: (last zxid, seconds).
@@ -217,22 +214,6 @@ class Leading:
 
     def _timeout(self) -> None:
         self._input(self.core.timeout(self._context.now_ms()))
-
-    def _perform(self, effects: Iterable[Effect]) -> None:
-        self._effects.extend(effects)
-        if self._performing:
-            return
-        self._performing = True
-        try:
-            while self._effects and not self._ended.done():
-                self._one(self._effects.popleft())
-        except DISK_ERRORS as error:
-            self.fail("the leader's state could not be stored", error)
-        except Exception as error:
-            _log.exception("the leader broke off")
-            self.fail("the leader broke off", error)
-        finally:
-            self._performing = False
 
     def _one(self, effect: Effect) -> None:
         """Perform one effect; the frequent ones first."""
