@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol
 
 from zabra.admin.fourletter import answer
 from zabra.admin.status import register_gauges, register_member_gauges
@@ -32,12 +32,11 @@ from zabra.obs.stats import ServerStats
 from zabra.pipeline.ports import Pipeline
 from zabra.quorum.peer import Member
 from zabra.runtime.ports import Runtime, Worker
+from zabra.runtime.waiting import result_of
 from zabra.storage.database import Database
 from zabra.storage.recovery import Folders, Recovered, lock_folder, open_folders
 from zabra.storage.snapstore import SnapshotStore
 from zabra.tree.tree import DataTree
-
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -221,10 +220,12 @@ class Server:
         self.client_port = self._listener.port
 
     async def _recover_data(self) -> Recovered:
-        settings = self.settings
-        recovered = await self._in_worker(self.db.load)
+        # Beside the loop, so that the port already answers.
+        recovered = await result_of(self.new_worker("load"), self.db.load)
         self.snapshot_worker = self.new_worker("snapshot")
-        self.throttle = ConnectionThrottle(settings, self.runtime.random, int(self.runtime.clock.monotonic() * 1000))
+        self.throttle = ConnectionThrottle(
+            self.settings, self.runtime.random, int(self.runtime.clock.monotonic() * 1000)
+        )
         return recovered
 
     def _publish_metrics(self) -> None:
@@ -334,18 +335,3 @@ class Server:
         worker = self.runtime.new_worker(f"{self.name}: {what}")
         self._workers.append(worker)
         return worker
-
-    async def _in_worker(self, job: Callable[[], T]) -> T:
-        """Run blocking work beside the loop, so that the port already answers."""
-        future: asyncio.Future[T] = self.loop.create_future()
-
-        def done(result: T | None, error: BaseException | None) -> None:
-            if future.cancelled():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(cast(T, result))
-
-        self.new_worker("load").submit(job, done)
-        return await future

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar, cast
+from typing import NamedTuple, Protocol, TypeVar
 
 from zabra.auth.rights import Rights
 from zabra.config.dynamic import EnsembleConfig
@@ -20,6 +20,7 @@ from zabra.pipeline.request import Proposal
 from zabra.quorum.membership import Membership
 from zabra.quorum.tracker import Tracker
 from zabra.runtime.ports import Runtime, Worker
+from zabra.runtime.waiting import result_of
 from zabra.sessions.tracker import SessionTracker
 from zabra.storage.database import Database
 from zabra.storage.epochs import Epochs, write_epoch
@@ -152,18 +153,7 @@ class Context:
 
     async def wait_worker(self, job: Callable[[], T]) -> T:
         """The same for who can wait."""
-        future: asyncio.Future[T] = self.loop.create_future()
-
-        def done(result: T | None, error: BaseException | None) -> None:
-            if future.cancelled():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(cast(T, result))
-
-        self.in_worker(job, done)
-        return await future
+        return await result_of(self._data_worker, job)
 
     def new_tracker(self) -> Tracker | None:
         """For one connection, where the settings want its packets tracked."""
