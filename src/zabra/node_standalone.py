@@ -41,8 +41,6 @@ class Standalone:
         settings = server.settings
         now_ms = int(server.runtime.clock.monotonic() * 1000)
         sessions = SessionTracker(settings.server_id, settings.tick_time_ms, now_ms, server.db.sessions)
-        for session_id, timeout_ms in list(recovered.sessions.items()):
-            sessions.track(session_id, timeout_ms, now_ms)
         removed = remove_dead_ephemerals(server.tree, recovered.sessions)
         if removed:
             _log.warning("removed the ephemerals of %d sessions that no longer exist", removed)

@@ -274,8 +274,6 @@ class Leading:
         self.established_at = context.runtime.clock.monotonic()
         now_ms = int(self.established_at * 1000)
         sessions = SessionTracker(context.my_id, settings.tick_time_ms, now_ms, context.db.sessions)
-        for session_id, timeout_ms in list(context.db.sessions.items()):
-            sessions.track(session_id, timeout_ms, now_ms)
         prep = Prep(
             tree,
             context.rights,

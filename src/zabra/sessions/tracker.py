@@ -58,7 +58,7 @@ class SessionTracker:
     """All sessions by id, and by the moment they expire.
 
     ``server_id`` and ``now_ms`` seed the ids, ``tick_ms`` is the width of a bucket. ``logged`` holds the timeout of
-    every session whose createSession is applied, by id, and is kept up to date; its sessions still have to be tracked.
+    every session whose createSession is applied, by id, and is kept up to date; those in it get their full timeout.
     """
 
     def __init__(self, server_id: int, tick_ms: int, now_ms: int, logged: dict[int, int] | None = None) -> None:
@@ -70,6 +70,8 @@ class SessionTracker:
         self._next_id = first_session_id(server_id, now_ms)
         #: deadline -> sessions by id; never holds an empty bucket.
         self._buckets: dict[int, dict[int, Session]] = {}
+        for session_id, timeout_ms in self._logged.items():
+            self._add(session_id, timeout_ms, now_ms)
 
     def create(self, timeout_ms: int, now_ms: int) -> Session:
         """A new session with the next id, not yet logged."""

@@ -41,6 +41,16 @@ def test_an_id_that_is_in_use_is_not_given_out_again():
     assert sessions.logged()[first] == 10_000
 
 
+def test_sessions_that_are_logged_get_their_full_timeout():
+    logged = {7: 3000, 8: 5000}
+    sessions = SessionTracker(1, TICK, 1000, logged)
+    assert [(one.id, one.timeout_ms, one.deadline_ms) for one in sessions.sessions.values()] == [
+        (7, 3000, 4100),
+        (8, 5000, 6100),
+    ]
+    assert sessions.logged() == logged
+
+
 def test_ids_wrap_as_a_java_long() -> None:
     """After the largest id comes the smallest but one, as that is the container marker."""
     sessions = tracker()
