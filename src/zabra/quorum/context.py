@@ -74,6 +74,21 @@ class Host(Protocol):
         """The server must not go on: end it with this code."""
 
 
+class Designated(NamedTuple):
+    """The next leader by a reconfiguration. Nobody votes then."""
+
+    leader: int
+    #: Of the change.
+    zxid: int
+
+
+class Moves(NamedTuple):
+    """Where a reconfiguration sends a server."""
+
+    #: Whom it shall follow; None: an election finds that out.
+    designated: Designated | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How a role ended, and what that means for what comes next."""
@@ -83,15 +98,8 @@ class Outcome:
     reload: bool = False
     #: For the next learner, see :class:`zabra.zab.effects.Leave`.
     snapshot_epoch: int | None = None
-    #: A reconfiguration named the next leader: (server id, zxid of the change). Nobody votes then.
-    designated: tuple[int, int] | None = None
-
-
-class Moves(NamedTuple):
-    """Where a reconfiguration sends a server."""
-
-    #: Whom it shall follow, and the zxid of the change; None: an election finds that out.
-    designated: tuple[int, int] | None
+    #: None: an election finds the next leader.
+    designated: Designated | None = None
 
 
 class Context:
@@ -225,7 +233,7 @@ class Context:
             return Moves(None)
         next_leader = designated if designated is not None else leader
         if next_leader != leader or was_observer != membership.is_observer:
-            return Moves((next_leader, zxid if zxid is not None else self.db.last_processed))
+            return Moves(Designated(next_leader, zxid if zxid is not None else self.db.last_processed))
         return None
 
 

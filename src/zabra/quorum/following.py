@@ -16,7 +16,7 @@ from zabra.config.dynamic import EnsembleConfig
 from zabra.errors import ConfigError, DataError, ProtocolError
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.quorum.channel import Channel, ChannelOwner
-from zabra.quorum.context import Context, Outcome
+from zabra.quorum.context import Context, Designated, Outcome
 from zabra.quorum.informing import Informing
 from zabra.quorum.masters import Master
 from zabra.quorum.performer import Performer
@@ -104,7 +104,7 @@ class Following:
         self._channel: Channel | None = None
         self._log = RoleLog(context, self._logged, self.end)
         self._ended: asyncio.Future[Outcome] = context.loop.create_future()
-        self._designated: tuple[int, int] | None = None
+        self._designated: Designated | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._was_late = False
         self._perform = Performer(
@@ -441,7 +441,7 @@ class Following:
         if config is None:
             return
         if self.informing is not None and designated is not None and zxid is not None:
-            self.informing.activates(zxid, designated)
+            self.informing.activates(Designated(designated, zxid))
         moves = self._context.activate(config, designated, zxid, self.leader)
         if moves is not None:
             self._designated = moves.designated

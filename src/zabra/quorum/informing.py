@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.pipeline.relay import Relay
-from zabra.quorum.context import Context
+from zabra.quorum.context import Context, Designated
 from zabra.quorum.learnerport import LearnerPort, PortOwner
 from zabra.quorum.performer import Performer
 from zabra.zab.effects import Close, Effect, Forwarded, Revalidate, SendTo, SyncLearner, Touched
@@ -54,8 +54,8 @@ class Informing:
         self._timer: asyncio.TimerHandle | None = None
         self._perform = Performer("the observer master", self._one, lambda: not self._over, context.host.fatal).add
         self._over = False
-        #: The zxid of a membership that is committed next, and who shall lead it.
-        self._designated: tuple[int, int] | None = None
+        #: By a membership that is committed next.
+        self._designated: Designated | None = None
 
     def start(self) -> None:
         """Take observers."""
@@ -85,16 +85,16 @@ class Informing:
 
     # -- what the follower tells
 
-    def activates(self, zxid: int, designated: int) -> None:
-        """The transaction ``zxid``, a new membership, is committed next; ``designated`` shall lead it."""
-        self._designated = (zxid, designated)
+    def activates(self, designated: Designated) -> None:
+        """A new membership is committed next."""
+        self._designated = designated
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """These are in the tree."""
         began = self._context.loop.time()
         designated = None
-        if self._designated is not None and self._designated[0] == entries[0].zxid:
-            designated = self._designated[1]
+        if self._designated is not None and self._designated.zxid == entries[0].zxid:
+            designated = self._designated.leader
         self._perform(self.core.committed(entries, designated))
         elapsed_ms = int((self._context.loop.time() - began) * 1000)
         self._context.stats.metrics.observe("om_commit_process_time_ms", elapsed_ms)

@@ -24,7 +24,7 @@ from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.prep_reconfig import Reconfiguration
 from zabra.pipeline.request import Proposal, Write
-from zabra.quorum.context import Context, Moves, Outcome
+from zabra.quorum.context import Context, Designated, Outcome
 from zabra.quorum.learnerport import LearnerPort, PortOwner
 from zabra.quorum.membership import Membership
 from zabra.quorum.performer import Performer
@@ -121,7 +121,7 @@ class Leading:
         self._loop = context.loop
         self._log = RoleLog(context, self._logged, self.end)
         self._ended: asyncio.Future[Outcome] = context.loop.create_future()
-        self._designated: tuple[int, int] | None = None
+        self._designated: Designated | None = None
         self._port = LearnerPort(context, PortOwner(self._opened, self._received, self._lost))
         self._timer: asyncio.TimerHandle | None = None
         self._perform = Performer("the leader", self._one, lambda: not self._ended.done(), self.fail).add
@@ -258,7 +258,7 @@ class Leading:
 
     def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
         context = self._context
-        moves: Moves | None = context.activate(context.membership.parse(text), designated, zxid, context.my_id)
+        moves = context.activate(context.membership.parse(text), designated, zxid, context.my_id)
         if moves is not None and moves.designated is not None and moves.designated[0] != context.my_id:
             _log.warning("the new membership wants server %d to lead", moves.designated[0])
             self._designated = moves.designated

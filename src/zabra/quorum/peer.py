@@ -18,7 +18,7 @@ from typing import Final
 from zabra.config.dynamic import EnsembleConfig
 from zabra.errors import ConfigError, DataError
 from zabra.pipeline.readonly import ReadOnlyPipeline
-from zabra.quorum.context import DISK_ERRORS, Context, Outcome
+from zabra.quorum.context import DISK_ERRORS, Context, Designated, Outcome
 from zabra.quorum.elector import Elector
 from zabra.quorum.following import Following
 from zabra.quorum.leading import Leading
@@ -125,14 +125,14 @@ class Member:
     async def _live(self) -> None:
         """Until the server stops. What nobody expected ends the server rather than leave it without a role."""
         reason = "the server has started"
-        designated: tuple[int, int] | None = None
+        designated: Designated | None = None
         snapshot_epoch: int | None = None
         what = "the first role could not be taken"
         try:
             while not self._stopping:
                 if designated is not None:
                     state = self.election.designate(*designated)
-                    leader = designated[0]
+                    leader = designated.leader
                     supporters: frozenset[int] = frozenset()
                     elected = Elected(self.election.current_vote, state, supporters)
                 else:

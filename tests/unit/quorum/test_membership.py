@@ -7,7 +7,7 @@ from memdisk import MemoryDisk
 from zabra.config.dynamic import parse_config
 from zabra.errors import ConfigError
 from zabra.quorum.configfiles import ConfigFiles
-from zabra.quorum.context import Context, Moves
+from zabra.quorum.context import Context, Designated, Moves
 from zabra.quorum.membership import Membership
 
 
@@ -171,17 +171,17 @@ def test_one_that_changes_nothing_here_is_in_force():
 
 
 def test_another_leader_is_followed():
-    assert Server().activate(usual(5), 2, 55) == Moves((2, 55))
+    assert Server().activate(usual(5), 2, 55) == Moves(Designated(2, 55))
 
 
 @pytest.mark.parametrize(("zxid", "expected"), [(55, 55), (None, 77)])
 def test_another_role_is_taken(zxid, expected):
     new = config(line_of(1, observer=True), line_of(2), line_of(3), version=5)
-    assert Server().activate(new, 3 if zxid else None, zxid) == Moves((3, expected))
+    assert Server().activate(new, 3 if zxid else None, zxid) == Moves(Designated(3, expected))
 
 
 @pytest.mark.parametrize("leader", [[], [line_of(3, observer=True)], [line_of(3, quorum_port=2999)]])
-@pytest.mark.parametrize(("designated", "moves"), [(None, Moves(None)), (2, Moves((2, 55)))])
+@pytest.mark.parametrize(("designated", "moves"), [(None, Moves(None)), (2, Moves(Designated(2, 55)))])
 def test_a_leader_that_may_not_lead_on_is_left(leader, designated, moves):
     """It designates another one; where that was not heard, in a sync, an election finds one."""
     new = config(line_of(1), line_of(2), *leader, version=5)
