@@ -13,9 +13,10 @@ from zabra.pipeline.forward import ForwardingPipeline
 from zabra.pipeline.relay import Relay
 from zabra.quorum.context import Context, Designated
 from zabra.quorum.learnerport import LearnerPort, PortOwner
+from zabra.quorum.options import master_options
 from zabra.quorum.performer import Performer
 from zabra.zab.effects import Close, Effect, Forwarded, Revalidate, SendTo, SyncLearner, Touched
-from zabra.zab.observer_master import MasterOptions, ObserverMaster
+from zabra.zab.observer_master import ObserverMaster
 from zabra.zab.packets import Arrived
 from zabra.zab.syncplan import Entry
 
@@ -31,15 +32,7 @@ class Informing:
         self.core = ObserverMaster(
             context.db,
             context.membership,
-            MasterOptions(
-                tick_ms=settings.tick_time_ms,
-                init_limit=settings.init_limit,
-                sync_limit=settings.sync_limit,
-                max_concurrent_snap_syncs=settings.leader_max_concurrent_snap_syncs,
-                max_concurrent_diff_syncs=settings.leader_max_concurrent_diff_syncs,
-                snapshot_size_factor=settings.snapshot_size_factor,
-                force_snapshot_sync=settings.force_snapshot_sync,
-            ),
+            master_options(settings),
             epoch=epoch,
             now_ms=context.now_ms(),
         )

@@ -27,6 +27,7 @@ from zabra.pipeline.request import Proposal, Write
 from zabra.quorum.context import Context, Designated, Outcome
 from zabra.quorum.learnerport import LearnerPort, PortOwner
 from zabra.quorum.membership import Membership
+from zabra.quorum.options import leader_options
 from zabra.quorum.performer import Performer
 from zabra.quorum.rolelog import RoleLog
 from zabra.sessions.tracker import SessionTracker
@@ -48,7 +49,7 @@ from zabra.zab.effects import (
     SyncLearner,
     Touched,
 )
-from zabra.zab.leader import Leader, LeaderOptions, Phase
+from zabra.zab.leader import Leader, Phase
 from zabra.zab.packets import Arrived, ForwardedRequest
 from zabra.zab.syncplan import Entry, number_entries
 from zabra.zab.types import Elected
@@ -92,19 +93,7 @@ class Leading:
         self.core = Leader(
             context.my_id,
             context.db,
-            LeaderOptions(
-                tick_ms=settings.tick_time_ms,
-                init_limit=settings.init_limit,
-                sync_limit=settings.sync_limit,
-                reconfig_enabled=settings.reconfig_enabled,
-                max_concurrent_snap_syncs=settings.leader_max_concurrent_snap_syncs,
-                max_concurrent_diff_syncs=settings.leader_max_concurrent_diff_syncs,
-                snapshot_size_factor=settings.snapshot_size_factor,
-                force_snapshot_sync=settings.force_snapshot_sync,
-                max_time_to_wait_for_epoch_ms=settings.leader_max_time_to_wait_for_epoch_ms,
-                initial_counter=settings.initial_counter,
-                ack_sampling=settings.leader_ack_logging_frequency,
-            ),
+            leader_options(settings),
             verifier=membership.verifier,
             last_seen=membership.last_seen,
             make_verifier=membership.make,
