@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from ensembleworld import PATIENCE, World, create, put
+from ensembleworld import PATIENCE, World, create, get, put
 
 from zabra.config.dynamic import EnsembleConfig, format_server_line
 from zabra.sim.calls import Call
@@ -253,6 +253,19 @@ def test_a_change_whose_new_quorum_dies_is_not_committed_and_does_not_stop_the_e
     assert world.ask(client, create(b"/a")) == [0]
     world.until(lambda: all(machine.serving for machine in world.machines.values()))
     world.run(1)
+    world.all_equal()
+
+
+def test_a_change_that_one_server_commits_alone_is_answered_in_its_turn(world):
+    """Its log is the quorum, and says at once that the change is on disk."""
+    world = world(voters=1, observers=1, **RECONFIG)
+    client = operator(world, 1)
+    leave = change(world.config.members, leaving=[2])
+    assert world.ask(client, create(b"/a"), leave, get(b"/a"), create(b"/b"), get(b"/b")) == [0] * 5
+    join = change(world.oracle.verifier.config.members, joining=[(2, True)])
+    assert world.ask(client, join, get(b"/a"), create(b"/c")) == [0] * 3
+    world.until(lambda: world.machines[2].serving)
+    world.run(0.5)
     world.all_equal()
 
 

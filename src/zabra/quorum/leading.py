@@ -23,7 +23,7 @@ from zabra.pipeline.commit import Commit as CommitStage
 from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.prep import Prep
 from zabra.pipeline.prep_reconfig import Reconfiguration
-from zabra.pipeline.request import Proposal, Write
+from zabra.pipeline.request import Proposal
 from zabra.quorum.context import Context, Designated, Outcome
 from zabra.quorum.learnerport import LearnerPort, PortOwner
 from zabra.quorum.membership import Membership
@@ -118,6 +118,8 @@ class Leading:
         self._sound = True
         #: Payloads of this turn; all writes not committed yet; when those of a turn came: (last zxid, seconds).
         self._fresh: list[bytes] = []
+        #: The place among them of a new membership, and that. A second one is refused while it is not committed.
+        self._change: tuple[int, EnsembleConfig] | None = None
         self._writes: deque[Proposal] = deque()
         self._turns: deque[tuple[int, float]] = deque()
         self._turn_began = 0.0
@@ -307,26 +309,15 @@ class Leading:
 
     def propose(self, payload: bytes, write: Proposal) -> None:
         """Take a validated write into the proposals of this turn."""
-        if not isinstance(write, tuple) and write.op == Op.RECONFIG and not write.err:
-            self._propose_change(Entry(write.zxid, payload), write)
-            return
-        self._writes.append(write)
         fresh = self._fresh
+        if not isinstance(write, tuple) and write.op == Op.RECONFIG and not write.err:
+            assert write.config is not None
+            self._change = (len(fresh), write.config)
+        self._writes.append(write)
         if not fresh:
             self._turn_began = self._context.runtime.clock.monotonic()
             self._loop.call_soon(self._flush)
         fresh.append(payload)
-
-    def _propose_change(self, entry: Entry, write: Write) -> None:
-        """A new membership: what was validated before it needs the old quorum only."""
-        self._flush()
-        self._writes.append(write)
-        self._turns.append((entry.zxid, self._context.runtime.clock.monotonic()))
-        assert write.config is not None
-        size = len(entry.data)
-        self._stats.record_proposal_sizes(size, size, size)
-        self._stats.metrics.count("proposal_count")
-        self._perform(self.core.reconfigure(entry, write.config))
 
     def _flush(self) -> None:
         """Propose what this turn has brought, in one go."""
@@ -340,7 +331,19 @@ class Leading:
             sizes = list(map(len, fresh))
             self._stats.record_proposal_sizes(min(sizes), max(sizes), sizes[-1])
             self._stats.metrics.count("proposal_count", len(fresh))
-            self._perform(self.core.propose(entries))
+            if self._change is None:
+                self._perform(self.core.propose(entries))
+            else:
+                self._propose_change(entries, *self._change)
+
+    def _propose_change(self, entries: list[Entry], place: int, config: EnsembleConfig) -> None:
+        """One of them is a new membership: what was validated before it needs the old quorum only."""
+        self._change = None
+        if place:
+            self._perform(self.core.propose(entries[:place]))
+        self._perform(self.core.reconfigure(entries[place], config))
+        if entries[place + 1 :]:
+            self._perform(self.core.propose(entries[place + 1 :]))
 
     def _logged(self, zxid: int) -> None:
         # At the end of the term nothing is committed any more: what is not applied is what is outstanding.
