@@ -81,6 +81,9 @@ class Nobody:
     def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
         assert not err, f"a write was refused with {err}"
 
+    def answer_writes(self, replies: list[bytes], zxid: int) -> None:
+        pass
+
     def answer_sync(self, xid: int, body: bytes) -> None:
         pass
 
@@ -185,20 +188,18 @@ class Workbench:
         """Validates; the first thing a repeat does is to commit what the one before has planned."""
         self._commit_planned()
         prep = self._prep_stage
-        requests = [frame(request) for request in requests]
+        frames = [frame(request) for request in requests]
+        chunks = [b"".join(frames[at : at + IN_FLIGHT]) for at in range(0, len(frames), IN_FLIGHT)]
         session = self.connections[0].session
         assert session is not None
         nobody = Nobody()
         planned = self._planned
 
         def work() -> None:
-            prep.propose = lambda _payload, write: planned.append(write)
-            for request in requests:
-                stop = 16 + int.from_bytes(request[12:16], "big")
-                if op == Op.SET_DATA:
-                    assert prep.set_data(nobody, session, 1, request, 16, stop, len(request))
-                else:
-                    assert prep.create(nobody, session, 1, op, request, 16, stop, len(request))
+            prep.propose = lambda _payloads, writes: planned.extend(writes)
+            for chunk in chunks:
+                plan = prep.set_data_run if op == Op.SET_DATA else prep.create_run
+                assert plan(nobody, session, chunk, 0, len(chunk) - 16, 1 << 20)[0] == len(chunk)
             prep.propose = self._propose
 
         return work, len(requests)

@@ -161,12 +161,16 @@ def miss_events_of_a_reconnect(patch):
 
 
 def answer_a_wrong_request(patch):
-    answer = Connection.answer_write
-    patch.setattr(
-        Connection,
-        "answer_write",
-        lambda self, xid, zxid, body, err: answer(self, xid - (xid % 7 == 0), zxid, body, err),
-    )
+    answer = Connection.answer_writes
+
+    def answer_writes(self, replies, zxid):
+        def wrong(reply):
+            xid = int.from_bytes(reply[4:8], "big", signed=True)
+            return reply[:4] + (xid - (xid % 7 == 0)).to_bytes(4, "big", signed=True) + reply[8:]
+
+        answer(self, list(map(wrong, replies)), zxid)
+
+    patch.setattr(Connection, "answer_writes", answer_writes)
 
 
 def overtake_a_write(patch):

@@ -7,7 +7,7 @@ one loop. What a quorum, the logs and the roles do is not here.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import unpack_from
 
 from rig import Client, FakeClock, FakeScheduler, Rig, ZeroRandom
@@ -55,8 +55,8 @@ class Outbox:
     def outstanding(self) -> int:
         return len(self.proposed)
 
-    def propose(self, payload: bytes, write: Proposal) -> None:
-        self.proposed.append((payload, write))
+    def propose(self, payloads: Sequence[bytes], writes: Sequence[Proposal]) -> None:
+        self.proposed.extend(zip(payloads, writes, strict=True))
 
     def fail(self, what: str, error: BaseException) -> None:
         self.failed.append(what)

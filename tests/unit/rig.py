@@ -292,6 +292,13 @@ class Client:
         self.send(pack(">iii", 8 + len(body), xid, op) + body, run)
         return xid
 
+    def request_together(self, requests: Iterable[tuple[int, bytes]]) -> None:
+        """Several requests in one chunk."""
+        first = self.xid + 1
+        frames = [pack(">iii", 8 + len(body), xid, op) + body for xid, (op, body) in enumerate(requests, first)]
+        self.xid += len(frames)
+        self.send(b"".join(frames), run=False)
+
     def take(self) -> list[bytes]:
         """Whole frames received since the last call, without their length."""
         frames = []

@@ -21,14 +21,15 @@ import asyncio
 import logging
 import socket
 from collections import deque
+from itertools import repeat
 from struct import Struct
 from typing import TYPE_CHECKING, Final, cast
 
 from zabra.auth.ip import address_text
 from zabra.consts import Op, Perm, Xid
 from zabra.errors import Code, EarlyRefusalError, MarshallingError, RequestError
-from zabra.frontend.connection_stats import ConnectionStats
-from zabra.frontend.replies import encode_event, pack_data, pack_reply
+from zabra.frontend.connection_out import CLOSED, CLOSING, OPEN, OPENING, ConnectionOut
+from zabra.frontend.replies import pack_data, pack_reply
 from zabra.frontend.throttle import Serve, Verdict
 from zabra.pipeline.request import CLIENT_WRITES, Write
 from zabra.sessions.tracker import Session
@@ -42,19 +43,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-NEW: Final = 0
-OPENING: Final = 1
-OPEN: Final = 2
-CLOSING: Final = 3
-CLOSED: Final = 4
-
 #: Bytes of replies one chunk may produce before the rest of it waits for the socket.
 _OUT_MAX: Final = 1 << 21
 #: Bytes of requests served in one turn of the loop, and those of the request that crosses the line; the rest waits for
 #: the next, so that a client with many requests on their way holds up no other. uvloop reads up to 8 MB in one go.
 _TURN_MAX: Final = 1 << 16
-#: Bytes of unsent replies and events at which a connection is cut: its client asked for events and does not read them.
-_UNSENT_MAX: Final = 1 << 26
 
 _unpack_int = Struct(">i").unpack_from
 _unpack_two = Struct(">ii").unpack_from
@@ -76,35 +69,26 @@ _LAST: Final = -1003
 _CLOSED: Final = -1004
 
 
-class Connection(ConnectionStats, asyncio.Protocol):
+class Connection(ConnectionOut, asyncio.Protocol):
     """The protocol object of one accepted socket."""
 
     #: Whether requests need a look before they are served, see :mod:`zabra.frontend.guarded`.
     guarded = False
 
     def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        self.state = NEW
+        ConnectionOut.__init__(self, hub)
         self.session: Session | None = None
         #: What the client has proven, ip first; replaced, never changed, so that a waiting request keeps its own.
         self.identities: tuple[Identity, ...] = ()
-        self.transport: asyncio.Transport
-        self.peer = ("", 0)
-        #: Replies and events not yet written, each a whole frame.
-        self.out: list[bytes] = []
-        self.dirty = False
         #: Uncommitted writes (None) and the requests that wait behind them.
         self._waiting: deque[_Waiting | None] = deque()
         #: Bytes of an incomplete frame, or of everything while reading is held; and how many are needed to go on.
         self._rest: list[bytes] = []
         self._rest_size = 0
         self._needed = 4
-        #: Why reading is held: session being set up, socket full, too many writes outstanding.
+        #: Why reading is held, besides a full socket: session being set up, too many writes outstanding.
         self._blocked = False
-        self._paused = False
         self._held = False
-        clock = hub.clock
-        ConnectionStats.__init__(self, clock.wall_ms(), clock.monotonic(), hub.settings.sessionless_cnxn_timeout_ms)
 
     # -- asyncio
 
@@ -255,14 +239,16 @@ class Connection(ConnectionStats, asyncio.Protocol):
                     elif op in _FREQUENT_WRITES:
                         if outstanding < 0:
                             outstanding = hub.pipeline.stamp()
-                        if (
-                            hub.set_data(self, session, xid, chunk, start, stop, end)
-                            if op == 5
-                            else hub.create(self, session, xid, op, chunk, start, stop, end)
-                        ):
-                            waiting.append(None)
-                            count += 1
-                            pos = end
+                        run = hub.set_data_run if op == 5 else hub.create_run
+                        until = turn if turn <= last else last + 1
+                        pos, taken, last_xid = run(self, session, chunk, pos, until, limit)
+                        if taken:
+                            if taken == 1:
+                                waiting.append(None)
+                            else:
+                                waiting.extend(repeat(None, taken))
+                            count += taken
+                            xid = last_xid
                             continue
             length = _unpack_int(chunk, pos)[0]
             if not 0 <= length <= limit:
@@ -540,6 +526,26 @@ class Connection(ConnectionStats, asyncio.Protocol):
             self.dirty = True
             self.hub.dirty.append(self)
 
+    def answer_writes(self, replies: list[bytes], zxid: int) -> None:
+        """The same for finished replies of writes between which nothing waits; ``zxid`` is that of the last."""
+        if self.state == CLOSED:
+            return
+        self.out += replies
+        count = len(replies)
+        self.sent += count
+        self.last_zxid = zxid
+        waiting = self._waiting
+        if len(waiting) == count:
+            waiting.clear()
+        else:
+            for _ in replies:
+                waiting.popleft()
+            if waiting and waiting[0] is not None:
+                self._drain(waiting)
+        if not self.dirty:
+            self.dirty = True
+            self.hub.dirty.append(self)
+
     def answer_sync(self, xid: int, body: bytes) -> None:
         """The same for a sync that went to the leader; no commit's turn writes its reply."""
         if self.state == CLOSED:
@@ -591,76 +597,6 @@ class Connection(ConnectionStats, asyncio.Protocol):
             self.out.append(pack_reply(16, write.xid, write.zxid, 0))
             self.sent += 1
             self.close()
-
-    def send_event(self, event_type: int, path: bytes, zxid: int) -> None:
-        """Queue a watch event."""
-        self.deliver(encode_event(event_type, path, zxid))
-
-    def deliver(self, event: bytes) -> None:
-        """Queue an encoded watch event; the same bytes serve every watcher of a change."""
-        if self.state == CLOSED:
-            return
-        self.out.append(event)
-        self.events += 1
-        self.event_bytes += len(event) - 4
-        if not self.dirty:
-            self.touch_dirty()
-
-    def touch_dirty(self) -> None:
-        """Have the turn's end write this connection."""
-        if not self.dirty:
-            self.dirty = True
-            self.hub.dirty.append(self)
-            self.hub.need_end_turn()
-
-    def flush(self) -> None:
-        """Write what is queued. A transport that is closing takes nothing more."""
-        self.dirty = False
-        out = self.out
-        if not out:
-            return
-        hub = self.hub
-        if hub.turn_latency_ms:
-            self.note_latency(hub.turn_latency_ms, self.sent - self.sent_noted)
-        self.sent_noted = self.sent
-        stats = hub.stats
-        count = len(out)
-        if count == 1:
-            data = out[0]
-            size = len(data) - 4
-            stats.last_response_size = size
-            if size < stats.min_response_size or size > stats.max_response_size:
-                stats.record_response_sizes(size, size, size)
-        else:
-            data = b"".join(out)
-            sizes = set(map(len, out))  # a few different ones at most
-            stats.record_response_sizes(min(sizes) - 4, max(sizes) - 4, len(out[-1]) - 4)
-        stats.quick_response_bytes += len(data) - 4 * count
-        if self.event_bytes:
-            stats.quick_response_bytes -= self.event_bytes
-            self.event_bytes = 0
-        out.clear()
-        transport = self.transport
-        if not transport.is_closing():
-            transport.write(data)
-            if self._paused:
-                self._cut_if_deaf()
-
-    def write(self, data: bytes) -> None:
-        """Write past everything that is queued: connect replies and the answers of four-letter words."""
-        if not self.transport.is_closing():
-            self.transport.write(data)
-
-    def _cut_if_deaf(self) -> None:
-        if self.transport.get_write_buffer_size() > _UNSENT_MAX:
-            _log.warning("cutting %s:%d: it does not read its events", *self.peer)
-            self.state = CLOSED
-            self.transport.abort()
-
-    def _count_replies(self, count: int, latency_ms: int) -> None:
-        self.sent += count
-        self.hub.stats.packets_sent += count
-        self.hub.stats.record(count, latency_ms)
 
     # -- the end
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from zabra.consts import Op
 from zabra.errors import Code
-from zabra.frontend.connection import CLOSED, CLOSING, Connection
+from zabra.frontend.connection import Connection
+from zabra.frontend.connection_out import CLOSED, CLOSING
 from zabra.frontend.throttle import Serve, Verdict
 from zabra.pipeline.request import CLIENT_WRITES
 
@@ -142,6 +143,10 @@ class GuardedConnection(Connection):
 
     def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
         super().answer_write(xid, zxid, body, err)
+        self._settle()
+
+    def answer_writes(self, replies: list[bytes], zxid: int) -> None:
+        super().answer_writes(replies, zxid)
         self._settle()
 
     def _end(self) -> None:

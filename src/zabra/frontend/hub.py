@@ -9,6 +9,7 @@ from zabra.auth.rights import Rights
 from zabra.config.model import Settings
 from zabra.consts import EventType, Perm
 from zabra.frontend.connection import Connection
+from zabra.frontend.connection_out import ConnectionOut
 from zabra.frontend.gate import Gate
 from zabra.frontend.limits import ConnectionLimits
 from zabra.frontend.replies import encode_event
@@ -74,7 +75,7 @@ class Hub:
         #: Whether requests need a look before they are served, see :mod:`zabra.frontend.guarded`.
         self.is_guarded = gate.guarded or self.throttle is not None or self.large is not None
         #: Connections with replies or events to write at the end of the turn.
-        self.dirty: list[Connection] = []
+        self.dirty: list[ConnectionOut] = []
         #: Connections that are not read while too many writes are outstanding.
         self.held: list[Connection] = []
         #: Whether connections that come while nothing is served wait for it; otherwise they are closed.
@@ -95,8 +96,8 @@ class Hub:
         """What a role serves clients with, and commits with in any case."""
         self.pipeline = pipeline
         self.touch = pipeline.touch
-        self.set_data = pipeline.set_data
-        self.create = pipeline.create
+        self.set_data_run = pipeline.set_data_run
+        self.create_run = pipeline.create_run
         self.reads = reads
         self.attach = attach
         self.tree = tree

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from zabra.frontend.connection import CLOSED, Connection
+from zabra.frontend.connection import Connection
+from zabra.frontend.connection_out import CLOSED
 from zabra.frontend.guarded import new_connection
 from zabra.frontend.hub import Hub
 

@@ -12,9 +12,9 @@ from typing import Final, cast
 
 from zabra.consts import Op
 from zabra.pipeline.pending import Pending
-from zabra.pipeline.request import Change, Proposal, Requester, Write
+from zabra.pipeline.request import Change, Family, Proposal, Requester, Write
 from zabra.sessions.tracker import SessionTracker
-from zabra.tree.node import OPEN_ACL
+from zabra.tree.node import OPEN_ACL, Node, after_child_change
 from zabra.tree.tree import DIGEST_LOG_INTERVAL, MASK64, DataTree
 from zabra.wire.multi import encode_error_result, encode_multi_end, encode_result
 
@@ -39,60 +39,127 @@ class Commit:
         """Commit writes in zxid order.
 
         A frequent one that nobody watches is installed right here, as ``DataTree.install_set`` and ``install_create``
-        do it: that spares a twentieth of a write. (No frequent create has a parent below /zookeeper, whose data may
-        change on its own.)
+        do it. What those of a run add up to reaches the tree, and their client, in :meth:`_end_run`: nothing looks at
+        the tree in between. (No frequent create has a parent below /zookeeper, whose data may change on its own.)
         """
         tree = self.tree
-        install_set = tree.install_set
-        install_create = tree.install_create
         nodes = tree.nodes
         watches = tree.watches.data
         watched = watches.by_path
         lists_watched = tree.watches.child.by_path
         changes = self.pending.changes
-        plain = tree.is_plain
+        quotas = tree.quotas
+        plain = not (quotas.active or watches.recursive_count)
+        dump = tree.dump
+        # Of the run that is not ended: whom to answer and how, the last zxid, what was added to digest and data size;
+        # the family of its creates and how many there were.
+        conn: Requester | None = None
+        replies: list[bytes] = []
+        zxid = digest = size = grown = 0
+        family: Family | None = None
+        children: dict[bytes, None] = {}
         for write in writes:
+            if conn is not None and (type(write) is not tuple or not write[5] or write[7] is not family):
+                self._end_run(conn, replies, zxid, digest, size, family, grown)
+                conn = None
+                plain = not (quotas.active or watches.recursive_count)
+                dump = tree.dump
             if type(write) is not tuple:
                 self._other(cast(Write, write))
-                plain = tree.is_plain
+                plain = not (quotas.active or watches.recursive_count)
+                dump = tree.dump
                 continue
-            op, conn, xid, zxid, path, node, parent_path, parent = write
-            inline = plain and path not in watched and not watches.recursive_count
-            if parent is None:
-                if inline:
-                    old = nodes[path]
-                    node.children = old.children
-                    node.acl = old.acl
-                    nodes[path] = node
-                    data = old.data
-                    tree.digest = tree.digest + node.digest - old.digest & MASK64
-                    tree.data_size += len(node.data or b"") - (len(data) if data else 0)
+            if conn is None:
+                replies = []
+                digest = size = grown = 0
+            zxid, node, path, conn, reply, _, difference, family = write
+            if not plain or path in watched or (family is not None and family.path in lists_watched):
+                if replies:
+                    self._end_run(conn, replies, zxid - 1, digest, size, family, grown)
+                    replies = []
+                    digest = size = grown = 0
+                if family is None:
+                    tree.install_set(path, node, zxid)
                 else:
-                    install_set(path, node, zxid)
-                body = node.stat
+                    tree.install_create(path, node, family.path, self._parent(zxid, family, 1), zxid)
+            elif family is None:
+                old = nodes[path]
+                if dump is not None:
+                    dump.before_change(path, old)
+                    node.mark = tree.dump_number
+                node.children = old.children
+                node.acl = old.acl
+                nodes[path] = node
+                digest += difference
+                data = old.data
+                size += len(node.data or b"") - (len(data) if data else 0)
             else:
-                old = nodes[parent_path]
-                if inline and parent_path not in lists_watched and node.acl is OPEN_ACL and not node.owner:
-                    children = parent.children = old.children if old.children is not None else {}
-                    children[path[path.rfind(b"/") + 1 :]] = None
-                    parent.acl = old.acl
-                    nodes[parent_path] = parent
-                    nodes[path] = node
-                    tree.digest = tree.digest + node.digest + parent.digest - old.digest & MASK64
-                    tree.data_size += len(node.data or b"") + len(path)
-                else:
-                    install_create(path, node, parent_path, parent, zxid)
-                if changes[parent_path][0] == zxid:
-                    del changes[parent_path]
-                body = _pack_int(len(path)) + path
-                if op == 15:
-                    body += node.stat
-            if changes[path][0] == zxid:
+                if not grown:
+                    old = nodes[family.path]
+                    if dump is not None:
+                        dump.before_change(family.path, old)
+                    if old.children is None:
+                        old.children = {}
+                    children = old.children
+                if dump is not None:
+                    node.mark = tree.dump_number
+                if node.acl is not OPEN_ACL:
+                    node.acl = tree.acls.acquire(node.acl)
+                if node.owner:
+                    tree.own(path, node.owner)
+                children[path[path.rfind(b"/") + 1 :]] = None
+                nodes[path] = node
+                grown += 1
+                digest += difference
+                size += len(node.data or b"") + len(path)
+            if changes[path] is write:
                 del changes[path]
-            tree.last_zxid = zxid
             if not zxid % DIGEST_LOG_INTERVAL:
+                tree.digest = tree.digest + digest & MASK64
+                digest = 0
                 tree.log_digest(zxid)
-            conn.answer_write(xid, zxid, body, 0)
+            replies.append(reply)
+        if conn is not None:
+            self._end_run(conn, replies, zxid, digest, size, family, grown)
+
+    def _end_run(
+        self,
+        conn: Requester,
+        replies: list[bytes],
+        zxid: int,
+        digest: int,
+        size: int,
+        family: Family | None,
+        grown: int,
+    ) -> None:
+        """Show the tree and then the client what the writes of a run, up to ``zxid``, have done.
+
+        ``digest`` and ``size`` are what they add, ``grown`` is the number of creates below the family's parent.
+        """
+        tree = self.tree
+        tree.digest = tree.digest + digest & MASK64
+        tree.data_size += size
+        if grown:
+            assert family is not None
+            parent = self._parent(zxid, family, grown)
+            old = tree.nodes[family.path]
+            parent.children = old.children
+            parent.acl = old.acl
+            if tree.dump is not None:
+                parent.mark = tree.dump_number
+            tree.nodes[family.path] = parent
+        tree.last_zxid = zxid
+        conn.answer_writes(replies, zxid)
+
+    def _parent(self, zxid: int, family: Family, grown: int) -> Node:
+        """The parent after the create at ``zxid``, the last of ``grown`` that are not in the tree's parent yet."""
+        path = family.path
+        if zxid == family.last_zxid:
+            if self.pending.changes[path][0] == zxid:
+                del self.pending.changes[path]
+            return family.parent
+        old = self.tree.nodes[path]
+        return after_child_change(old, path, old.cversion + grown, zxid, grown)
 
     def _other(self, write: Write) -> None:
         for change in write.changes:

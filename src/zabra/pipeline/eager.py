@@ -71,25 +71,31 @@ class EagerChecks:
         """Requests submitted and not answered yet."""
         return self._inner.outstanding
 
-    def set_data(
-        self, conn: Requester, session: Session, xid: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
-        """As the pipeline behind, for a node that is open to all."""
-        node = self._node_of(chunk[start:stop])
+    def set_data_run(
+        self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
+    ) -> tuple[int, int, int]:
+        """As the pipeline behind, one at a time, for a node that is open to all."""
+        start = pos + 16
+        node = self._node_of(chunk[start : start + _unpack_int(chunk, pos + 12)[0]])
         if node is not None and node.acl is not OPEN_ACL:
-            return False
-        return self._inner.set_data(conn, session, xid, chunk, start, stop, end)
+            return pos, 0, 0
+        return self._inner.set_data_run(conn, session, chunk, pos, pos + 1, limit)
 
-    def create(
-        self, conn: Requester, session: Session, xid: int, op: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
+    def create_run(
+        self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
+    ) -> tuple[int, int, int]:
         """The same, for a parent that is open to all and a node that will be."""
-        if end - stop < 12 or chunk[stop + 4 + _unpack_int(chunk, stop)[0] : end - 4] != _RAW_OPEN:
-            return False
+        start = pos + 16
+        stop = start + _unpack_int(chunk, pos + 12)[0]
+        end = pos + 4 + _unpack_int(chunk, pos)[0]
+        if not start < stop <= end - 12 or end > len(chunk):
+            return pos, 0, 0
+        if chunk[stop + 4 + _unpack_int(chunk, stop)[0] : end - 4] != _RAW_OPEN:
+            return pos, 0, 0
         parent = self._node_of(paths.parent_of(chunk[start:stop]))
         if parent is not None and parent.acl is not OPEN_ACL:
-            return False
-        return self._inner.create(conn, session, xid, op, chunk, start, stop, end)
+            return pos, 0, 0
+        return self._inner.create_run(conn, session, chunk, pos, pos + 1, limit)
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Raises EarlyRefusalError, with NO_AUTH or INVALID_ACL; MarshallingError."""

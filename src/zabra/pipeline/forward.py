@@ -34,10 +34,14 @@ _log = logging.getLogger(__name__)
 
 #: REQUEST up to its record: packet type, zxid -1, length of the data, session, cxid, opcode. See packets.request.
 _pack_request: Final = Struct(">iqiqii").pack
+#: The same up to the session.
+_pack_start: Final = Struct(">iqiq").pack
 #: Bytes of data before the record.
 _HEAD: Final = 16
 _pack_int: Final = Struct(">i").pack
 _unpack_int: Final = Struct(">i").unpack_from
+#: Of a client's frame: length, xid, type, path length.
+_unpack_head: Final = Struct(">iiii").unpack_from
 _REQUEST: Final = Packet.REQUEST
 #: What may leave a node with other rights than it has.
 _RIGHTS_CHANGE: Final = frozenset({Op.DELETE, Op.SET_ACL, Op.MULTI})
@@ -58,6 +62,9 @@ class _Upgrade:
         self._conn = conn
 
     def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
+        """Not of a createSession."""
+
+    def answer_writes(self, replies: list[bytes], zxid: int) -> None:
         """Not of a createSession."""
 
     def answer_sync(self, xid: int, body: bytes) -> None:
@@ -158,48 +165,68 @@ class ForwardingPipeline:
         self._turns.append((self._turn_started, self._forwarded))
         self._send(data)
 
-    def set_data(
-        self, conn: Requester, session: Session, xid: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
-        """Forward the setData whose path is ``chunk[start:stop]`` and whose frame ends at ``end``."""
-        if end - stop < 8:
-            return False
-        size = _unpack_int(chunk, stop)[0]
-        if size < 0 or stop + 8 + size > end:
-            return False
+    def set_data_run(
+        self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
+    ) -> tuple[int, int, int]:
+        """Forward the setDatas from ``pos`` on."""
         session_id = session.id
         queue = self._queues.get(session_id)
         if queue is None or queue.identities is not conn.identities:
             queue = self._queue(conn, session_id)
-        self._out.append(
-            _pack_request(_REQUEST, -1, end - start + 20, session_id, xid, 5) + chunk[start - 4 : end] + queue.auth_info
-        )
-        queue.append((xid, conn, 5, None))
-        self._forwarded += 1
-        return True
+        out = self._out
+        auth_info = queue.auth_info
+        size_of_chunk = len(chunk)
+        count = last_xid = 0
+        while pos < until:
+            length, xid, op, path_length = _unpack_head(chunk, pos)
+            start = pos + 16
+            stop = start + path_length
+            end = pos + 4 + length
+            if op != 5 or not start < stop <= end - 8 or end > size_of_chunk or length > limit:
+                break
+            size = _unpack_int(chunk, stop)[0]
+            if size < 0 or stop + 8 + size > end:
+                break
+            # What a client sends behind the length is what a packet has behind the session.
+            out.append(_pack_start(_REQUEST, -1, length + 8, session_id) + chunk[pos + 4 : end] + auth_info)
+            queue.append((xid, conn, 5, None))
+            count += 1
+            last_xid = xid
+            pos = end
+        self._forwarded += count
+        return pos, count, last_xid
 
-    def create(
-        self, conn: Requester, session: Session, xid: int, op: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
-        """The same for a create or create2 with an ACL list that came before."""
-        if end - stop < 12:
-            return False
-        size = _unpack_int(chunk, stop)[0]
-        tail = stop + 4 + size
-        if size < 0 or chunk[tail : end - 4] not in self._acls:
-            return False
+    def create_run(
+        self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
+    ) -> tuple[int, int, int]:
+        """The same for the creates, or the create2s, with an ACL list that came before."""
         session_id = session.id
         queue = self._queues.get(session_id)
         if queue is None or queue.identities is not conn.identities:
             queue = self._queue(conn, session_id)
-        self._out.append(
-            _pack_request(_REQUEST, -1, end - start + 20, session_id, xid, op)
-            + chunk[start - 4 : end]
-            + queue.auth_info
-        )
-        queue.append((xid, conn, op, None))
-        self._forwarded += 1
-        return True
+        out = self._out
+        auth_info = queue.auth_info
+        known_acls = self._acls
+        kind = _unpack_int(chunk, pos + 8)[0]
+        size_of_chunk = len(chunk)
+        count = last_xid = 0
+        while pos < until:
+            length, xid, op, path_length = _unpack_head(chunk, pos)
+            start = pos + 16
+            stop = start + path_length
+            end = pos + 4 + length
+            if op != kind or not start < stop <= end - 12 or end > size_of_chunk or length > limit:
+                break
+            size = _unpack_int(chunk, stop)[0]
+            if size < 0 or chunk[stop + 4 + size : end - 4] not in known_acls:
+                break
+            out.append(_pack_start(_REQUEST, -1, length + 8, session_id) + chunk[pos + 4 : end] + auth_info)
+            queue.append((xid, conn, kind, None))
+            count += 1
+            last_xid = xid
+            pos = end
+        self._forwarded += count
+        return pos, count, last_xid
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Forward any other write. Raises MarshallingError."""

@@ -25,6 +25,8 @@ from zabra.wire.records_data import Identity
 from zabra.zab.packets import ForwardedRequest
 
 _unpack_int = Struct(">i").unpack_from
+#: length, xid, type
+_pack_frame = Struct(">iii").pack
 #: What a client's frame has before the record.
 _HEADER: Final = bytes(8)
 
@@ -40,6 +42,9 @@ class _Remote:
 
     def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
         self.replies += 1
+
+    def answer_writes(self, replies: list[bytes], zxid: int) -> None:
+        self.replies += len(replies)
 
     def answer_sync(self, xid: int, body: bytes) -> None:
         raise AssertionError("a learner's sync does not come here")
@@ -77,9 +82,9 @@ class LocalPipeline:
         self._monotonic = clock.monotonic
         #: Learners by the caller's key.
         self._remotes: dict[object, _Remote] = {}
-        #: The frequent writes; after :meth:`stamp`. False, and nothing done, when one has to go through :meth:`submit`.
-        self.set_data = prep.set_data
-        self.create = prep.create
+        #: The frequent writes; after :meth:`stamp`. What they leave has to go through :meth:`submit`.
+        self.set_data_run = prep.set_data_run
+        self.create_run = prep.create_run
         #: Renew a session; False when it is closing and its requests must be dropped.
         self.touch = sessions.touch
 
@@ -167,20 +172,21 @@ class LocalPipeline:
         self.stamp()
         remote = self._remotes.get(learner) or self._remote(learner)
         sessions = self.sessions.sessions
-        set_data = self.set_data
-        unpack_int = _unpack_int
         for request in requests:
-            session_id, xid, op, record, identities = request
+            session_id, _, op, _, identities = request
             if op == 9:
                 return True
             remote.identities = identities or ()
             session = sessions.get(session_id)
-            if op == 5 and session is not None and session.owner is remote and not session.closing:
-                end = len(record)
-                stop = 4 + unpack_int(record)[0] if end > 4 else 0
-                if 4 < stop < end and not session.local and set_data(remote, session, xid, record, 4, stop, end):
-                    continue
-            self._forwarded_one(remote, session, request)
+            if (
+                op != 5
+                or session is None
+                or session.owner is not remote
+                or session.closing
+                or session.local
+                or not self._frequent(remote, session, request)
+            ):
+                self._forwarded_one(remote, session, request)
         return False
 
     def _forwarded_one(self, remote: _Remote, session: Session | None, request: ForwardedRequest) -> None:
@@ -197,15 +203,8 @@ class LocalPipeline:
                 self._refuse(remote, request, code if code != Code.UNKNOWN_SESSION else Code.SESSION_EXPIRED)
                 return
         assert session is not None
-        if op in (5, 1, 15) and len(record) > 4 and not session.local:
-            stop = 4 + _unpack_int(record)[0]
-            end = len(record)
-            if 4 < stop < end and (
-                self.set_data(remote, session, xid, record, 4, stop, end)
-                if op == 5
-                else self.create(remote, session, xid, op, record, 4, stop, end)
-            ):
-                return
+        if op in (5, 1, 15) and not session.local and self._frequent(remote, session, request):
+            return
         try:
             if op == Op.MULTI:
                 self.prep.multi(remote, session, xid, _HEADER + record)
@@ -213,6 +212,15 @@ class LocalPipeline:
                 self.prep.single(remote, session, xid, op, _HEADER + record)
         except MarshallingError:
             self._refuse(remote, request, Code.MARSHALLING_ERROR)
+
+    def _frequent(self, remote: _Remote, session: Session, request: ForwardedRequest) -> int:
+        """Prepare a setData or create on the short way: a run of one, as its client sent it. 0: it was left."""
+        _, xid, op, record, _ = request
+        size = len(record)
+        if size < 8:
+            return 0
+        run = self.set_data_run if op == 5 else self.create_run
+        return run(remote, session, _pack_frame(size + 8, xid, op) + record, 0, 1, size + 8)[1]
 
     def _may_be_local(self, session_id: int) -> bool:
         """Whether it can be a local session of another server (``LeaderSessionTracker.checkSession``)."""

@@ -68,7 +68,7 @@ class LocalSessions:
         self._refuse = refuse_ephemerals
         self.sessions: Sessions = self
         self.stamp = inner.stamp
-        self.set_data = inner.set_data
+        self.set_data_run = inner.set_data_run
         self._touch_inner = inner.touch
 
     @property
@@ -92,13 +92,17 @@ class LocalSessions:
 
     # -- requests
 
-    def create(
-        self, conn: Requester, session: Session, xid: int, op: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
-        """As the pipeline behind, but for ephemerals of local sessions."""
-        if session.local and chunk[end - 1] & _EPHEMERAL:
-            return False
-        return self.behind.create(conn, session, xid, op, chunk, start, stop, end)
+    def create_run(
+        self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
+    ) -> tuple[int, int, int]:
+        """As the pipeline behind, but for ephemerals of local sessions, whose creates are looked at one by one."""
+        if session.local:
+            # The flags stand at the end of the frame.
+            last = pos + 3 + _unpack_int(chunk, pos)[0]
+            if not pos < last < len(chunk) or chunk[last] & _EPHEMERAL:
+                return pos, 0, 0
+            until = pos + 1
+        return self.behind.create_run(conn, session, chunk, pos, until, limit)
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Raises MarshallingError; RequestError for an ephemeral that a local session cannot have."""

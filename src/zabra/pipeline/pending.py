@@ -7,6 +7,7 @@ newer pending change of the same path stays.
 
 from __future__ import annotations
 
+from zabra.pipeline.request import Plain
 from zabra.tree.node import Node
 from zabra.tree.tree import DataTree
 
@@ -20,11 +21,11 @@ class Pending:
         self.tree = tree
         self.nodes = tree.nodes
         #: path -> (zxid, node as planned or None)
-        self.changes: dict[bytes, tuple[int, Node | None]] = {}
+        self.changes: dict[bytes, tuple[int, Node | None] | Plain] = {}
         #: Tree digest after the last proposal.
         self.digest = tree.digest
         #: While a multi is validated: what its changes replaced, for a rollback.
-        self.journal: list[tuple[bytes, tuple[int, Node | None] | None]] | None = None
+        self.journal: list[tuple[bytes, tuple[int, Node | None] | Plain | None]] | None = None
 
     def get(self, path: bytes) -> Node | None:
         """The node at ``path`` as it will be."""
@@ -77,7 +78,8 @@ class Pending:
     def ephemerals(self, session_id: int) -> list[bytes]:
         """Paths of the session's ephemerals as they will be, in order of creation."""
         own = dict.fromkeys(self.tree.ephemerals.get(session_id, ()))
-        for path, (_, node) in self.changes.items():
+        for path, change in self.changes.items():
+            node = change[1]
             if node is None:
                 own.pop(path, None)
             elif node.owner == session_id:

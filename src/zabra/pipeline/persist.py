@@ -68,7 +68,6 @@ class Persist(Generic[T]):
         self._poll_max = max_write_queue_poll_ms / 1000
         self._max_batch_size = max_batch_size
         self._sync_warning = sync_warning_ms / 1000
-        self._append = writer.append
         self._extend = writer.extend
         #: Proposed, not yet given to the disk.
         self.batch: list[T] = []
@@ -94,22 +93,22 @@ class Persist(Generic[T]):
         """Writes proposed and not yet durable."""
         return len(self.batch) + len(self.in_flight)
 
-    def propose(self, payload: bytes, write: T) -> None:
-        """Take a proposal into the batch of this turn."""
-        self._append(payload)
-        self.batch.append(write)
+    def propose(self, payloads: Sequence[bytes], writes: Sequence[T]) -> None:
+        """Take proposals into the batch of this turn."""
+        self._extend(payloads)
+        batch = self.batch
+        batch += writes
         if not self._scheduled:
             self._schedule()
         elif self._flush_delay:
             self._added = self._monotonic()
-            if len(self.batch) == self._max_batch_size:
+            if len(batch) >= self._max_batch_size > len(batch) - len(writes):
                 self._scheduler.call_soon(self.flush)
 
     def write_all(self, payloads: Sequence[bytes], writes: Sequence[T]) -> None:
         """Take several, and do not wait for the end of the turn unless a flush delay is set."""
         if self._flush_delay:
-            for payload, write in zip(payloads, writes, strict=True):
-                self.propose(payload, write)
+            self.propose(payloads, writes)
             return
         if not self.batch:
             self._started = self._monotonic()

@@ -55,6 +55,13 @@ class LearnerData(Protocol):
         """Apply a committed entry. None for a plain setData or create; of any other what it was and did."""
 
 
+#: ``run(conn, session, chunk, pos, until, limit)`` submits the requests of a kind that stand in a row in ``chunk``,
+#: from ``pos`` on, which is before ``until``. They begin before ``until``, from where to the end of the chunk are 16
+#: bytes at least; each is a whole frame of at most ``limit`` bytes. Returns where it ends, how many requests it took,
+#: and the xid of the last one. The one it ends at, if it is of the kind, has to go through :meth:`Pipeline.submit`.
+Run = Callable[[Requester, Session, bytes, int, int, int], tuple[int, int, int]]
+
+
 class Pipeline(Protocol):
     """What connections submit their requests to. Zxids and replies come back through :class:`Requester`."""
 
@@ -71,19 +78,15 @@ class Pipeline(Protocol):
         """``touch(session, now_ms)`` gives it its full timeout again; False when its requests must be dropped."""
 
     def stamp(self) -> int:
-        """Before the first :meth:`set_data` or :meth:`create` of a chunk; what is outstanding before them."""
+        """Before the first run of a chunk; what is outstanding before it."""
 
     @property
-    def set_data(self) -> Callable[[Requester, Session, int, bytes, int, int, int], bool]:
-        """Submit the setData whose record is ``chunk[start - 4 : end]``, its path ``chunk[start:stop]``.
-
-        ``set_data(conn, session, xid, chunk, start, stop, end)`` is False, and did nothing, when the request has to go
-        through :meth:`submit`.
-        """
+    def set_data_run(self) -> Run:
+        """Submit the setDatas that stand in a row, as far as they are plain ones; see :data:`Run`."""
 
     @property
-    def create(self) -> Callable[[Requester, Session, int, int, bytes, int, int, int], bool]:
-        """The same for a create or create2: ``create(conn, session, xid, op, chunk, start, stop, end)``."""
+    def create_run(self) -> Run:
+        """The same for creates, or for create2s, whichever stands first."""
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Submit any other write; ``frame`` is header and record.

@@ -64,8 +64,8 @@ DECODERS: Final[dict[int, Callable[[Reader], object]]] = {
 }
 SPECIAL_PATHS: Final = frozenset({paths.ROOT, paths.ZOOKEEPER, paths.QUOTA, paths.CONFIG})
 
-#: Where a transaction goes once it is made: ``propose(payload, write)``, in zxid order.
-Propose = Callable[[bytes, Proposal], None]
+#: Where transactions go once they are made: ``propose(payloads, writes)``, in zxid order.
+Propose = Callable[[Sequence[bytes], Sequence[Proposal]], None]
 
 
 class Prep:
@@ -102,10 +102,9 @@ class Prep:
         self._limit = limit
         self.acl_cache = AclCache()
 
-    #: The frequent ones, by hand: ``set_data(conn, session, xid, chunk, start, stop, end)``, and ``create`` with the
-    #: opcode behind the xid. False, and nothing done, when the request has to go through :meth:`single`.
-    set_data = prep_frequent.set_data
-    create = prep_frequent.create
+    #: The frequent ones, by hand, as many as stand in a row; what these leave has to go through :meth:`single`.
+    set_data_run = prep_frequent.set_data_run
+    create_run = prep_frequent.create_run
 
     # -- the common frame of every other write
 
@@ -129,7 +128,7 @@ class Prep:
 
     def finish(self, write: Write, session_id: int, type_: int, body: bytes) -> None:
         """Propose a planned write."""
-        self.propose(self.payload(session_id, write.xid, write.zxid, type_, body), write)
+        self.propose((self.payload(session_id, write.xid, write.zxid, type_, body),), (write,))
 
     def payload(self, session_id: int, xid: int, zxid: int, type_: int, body: bytes) -> bytes:
         """The bytes of a transaction that leaves the tree as it is pending now."""
@@ -140,7 +139,7 @@ class Prep:
         """Propose a refused write: an error transaction, which carries no digest."""
         write.err = code
         payload = _pack_header(session_id, write.xid, write.zxid, self.now_ms, Op.ERROR) + _pack_int(code)
-        self.propose(payload, write)
+        self.propose((payload,), (write,))
 
     def plan(self, write: Write, session: Session, op: int, record: object, identities: Sequence[Identity]) -> bytes:
         """Validate one operation and record its change; returns the transaction's body. Raises RequestError."""

@@ -41,17 +41,17 @@ class ReadOnlyPipeline:
         """Nothing is submitted, nothing outstanding."""
         return 0
 
-    def set_data(
-        self, conn: Requester, session: Session, xid: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
+    def set_data_run(
+        self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
+    ) -> tuple[int, int, int]:
         """Left to :meth:`submit`."""
-        return False
+        return pos, 0, 0
 
-    def create(
-        self, conn: Requester, session: Session, xid: int, op: int, chunk: bytes, start: int, stop: int, end: int
-    ) -> bool:
+    def create_run(
+        self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
+    ) -> tuple[int, int, int]:
         """Left to :meth:`submit`."""
-        return False
+        return pos, 0, 0
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Raises RequestError."""

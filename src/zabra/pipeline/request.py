@@ -49,6 +49,9 @@ class Requester(Protocol):
     def answer_write(self, xid: int, zxid: int, body: bytes, err: int) -> None:
         """Queue the reply of a committed write, then run the reads that waited behind it."""
 
+    def answer_writes(self, replies: list[bytes], zxid: int) -> None:
+        """The same for finished replies of writes between which no read waits; ``zxid`` is that of the last."""
+
     def answer_sync(self, xid: int, body: bytes) -> None:
         """The same for a sync that a leader has answered; it has no zxid."""
 
@@ -62,10 +65,29 @@ class Requester(Protocol):
         """Write what is queued, then close."""
 
 
-#: A validated setData, create or create2 that stands alone, the writes that come by the thousand: opcode, who waits for
-#: the reply, xid, zxid, path, node, and for creates the parent's path and node. A plain tuple costs a fifth of an
-#: object.
-Plain = tuple[int, Requester, int, int, bytes, Node, bytes, Node | None]
+class Family:
+    """Creates that stand in a row below one parent.
+
+    Only the state after the last of them is planned. Those between are looked at only where a commit ends with one of
+    them, or a watch fires.
+    """
+
+    __slots__ = ("last_zxid", "parent", "path")
+
+    #: The parent as the last create leaves it, and the zxid of that; there as soon as the creates are proposed.
+    parent: Node
+    last_zxid: int
+
+    def __init__(self, path: bytes) -> None:
+        #: The parent's.
+        self.path = path
+
+
+#: A validated setData, create or create2 that stands alone, the writes that come by the thousand: zxid, node, path, who
+#: waits for the reply, the reply, whether it stands right behind the write before it in a run of one client, what it
+#: adds to the tree's digest, and for creates their family. A plain tuple costs a fifth of an object. It begins like an
+#: entry of ``Pending.changes``, and is one.
+Plain = tuple[int, Node, bytes, Requester, bytes, bool, int, Family | None]
 
 
 class Write:

@@ -307,17 +307,18 @@ class Leading:
         self._context.host.fatal(what, error)
         self.end(what)
 
-    def propose(self, payload: bytes, write: Proposal) -> None:
-        """Take a validated write into the proposals of this turn."""
+    def propose(self, payloads: Sequence[bytes], writes: Sequence[Proposal]) -> None:
+        """Take validated writes into the proposals of this turn; a reconfig comes alone."""
+        write = writes[0]
         fresh = self._fresh
         if not isinstance(write, tuple) and write.op == Op.RECONFIG and not write.err:
             assert write.config is not None
             self._change = (len(fresh), write.config)
-        self._writes.append(write)
+        self._writes.extend(writes)
         if not fresh:
             self._turn_began = self._context.runtime.clock.monotonic()
             self._loop.call_soon(self._flush)
-        fresh.append(payload)
+        fresh += payloads
 
     def _flush(self) -> None:
         """Propose what this turn has brought, in one go."""
@@ -326,7 +327,7 @@ class Leading:
             self._fresh = []
             entries = number_entries(self.core.broadcast.last_proposed + 1, fresh)
             write = self._writes[-1]
-            assert entries[-1].zxid == (write[3] if isinstance(write, tuple) else write.zxid), "one zxid each, in order"
+            assert entries[-1].zxid == (write[0] if isinstance(write, tuple) else write.zxid), "one zxid each, in order"
             self._turns.append((entries[-1].zxid, self._turn_began))
             sizes = list(map(len, fresh))
             self._stats.record_proposal_sizes(min(sizes), max(sizes), sizes[-1])

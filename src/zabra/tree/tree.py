@@ -172,11 +172,6 @@ class DataTree:
 
     # -- installing
 
-    @property
-    def is_plain(self) -> bool:
-        """No dump is running and no quota is set: a change has only nodes, digest, size and watches to think of."""
-        return self.dump is None and not self.quotas.active
-
     def install_set(self, path: bytes, new: Node, zxid: int) -> None:
         """Put the outcome of a setData in place and tell its watchers."""
         nodes = self.nodes
@@ -236,7 +231,7 @@ class DataTree:
             acl = new.acl = self.acls.acquire(acl)
         owner = new.owner
         if owner:
-            self._own(path, owner)
+            self.own(path, owner)
         self.digest = (self.digest + new.digest + parent.digest - old_parent.digest) & MASK64
         data = new.data
         length = len(data) if data else 0
@@ -298,7 +293,8 @@ class DataTree:
         if watchers:
             self.deliver(watchers, _CHILD_EVENT, path, zxid, acl)
 
-    def _own(self, path: bytes, owner: int) -> None:
+    def own(self, path: bytes, owner: int) -> None:
+        """Note a new node that has an owner."""
         kind = self.owners.kind(owner)
         if kind is OwnerKind.SESSION:
             self.ephemerals.setdefault(owner, {})[path] = None
@@ -537,7 +533,7 @@ class DataTree:
                 parent.children = {}
             parent.children[name] = None
             if owner:
-                self._own(path, owner)
+                self.own(path, owner)
         if nodes.setdefault(path, node) is not node:
             raise ValueError(f"node {path!r} is there already")
         self.data_size += len(path) + size

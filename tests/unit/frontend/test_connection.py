@@ -9,7 +9,8 @@ from rig import Client, Event, FakeTransport, Rig, create_body, event_of, path, 
 
 from zabra.consts import Op
 from zabra.errors import Code
-from zabra.frontend.connection import CLOSED, encode_event
+from zabra.frontend.connection_out import CLOSED
+from zabra.frontend.replies import encode_event
 
 UNKNOWN = [0, -1, -10, 13, 20, 10, 23, 99, 108, 2_000_000, -2_000_000]
 

@@ -49,7 +49,7 @@ class Bench:
 
     def propose(self, *zxids: int) -> None:
         for zxid in zxids:
-            self.persist.propose(b"%d" % zxid, Write(None, 0, 1, zxid))
+            self.persist.propose([b"%d" % zxid], [Write(None, 0, 1, zxid)])
 
     def write_all(self, *zxids: int) -> None:
         self.persist.write_all([b"%d" % zxid for zxid in zxids], [Write(None, 0, 1, zxid) for zxid in zxids])
@@ -98,6 +98,9 @@ def test_several_wait_for_the_flush_delay() -> None:
     bench.write_all(3, 4)
     bench.scheduler.run()
     assert [zxids for zxids, _ in bench.committed] == [[1, 2, 3, 4]]
+    bench.write_all(5, 6, 7)
+    bench.scheduler.run()
+    assert [zxids for zxids, _ in bench.committed] == [[1, 2, 3, 4], [5, 6, 7]]
 
 
 def test_a_fast_disk_is_written_in_the_loop() -> None:
@@ -337,7 +340,7 @@ def test_a_validation_that_breaks_off_ends_the_server(client: Client, monkeypatc
 
     with monkeypatch.context() as patched:
         patched.setattr(client.rig.prep, "plan", broken)
-        patched.setattr(client.rig.hub, "create", lambda *_: False)
+        patched.setattr(client.rig.hub, "create_run", lambda _conn, _session, _chunk, pos, *_: (pos, 0, 0))
         with pytest.raises(RuntimeError):
             client.request(op, bodies[op])
     assert client.rig.fatal == []

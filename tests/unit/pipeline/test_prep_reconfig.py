@@ -7,6 +7,7 @@ Apache's leader answers; tests/compat/test_reconfig_errors.py asks it again.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from struct import pack
 
@@ -18,7 +19,7 @@ from zabra.config.dynamic import EnsembleConfig, parse_config
 from zabra.consts import Op
 from zabra.errors import Code
 from zabra.pipeline.prep_reconfig import Reconfiguration
-from zabra.pipeline.request import Write
+from zabra.pipeline.request import Proposal, Write
 from zabra.tree.config_node import write_config
 from zabra.wire.records_proto import ReconfigRequest
 from zabra.wire.records_txn import SetDataTxn
@@ -124,9 +125,9 @@ def test_the_write_carries_the_membership() -> None:
     seen = []
     propose = leader.rig.prep.propose
 
-    def watch(payload: bytes, write: object) -> None:
-        seen.append(write)
-        propose(payload, write)  # type: ignore[arg-type]
+    def watch(payloads: Sequence[bytes], writes: Sequence[Proposal]) -> None:
+        seen.extend(writes)
+        propose(payloads, writes)
 
     leader.rig.prep.propose = watch
     leader.ask(leaving="3")
