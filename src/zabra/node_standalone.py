@@ -94,7 +94,10 @@ class Standalone:
     def _commit(self, writes: list[Proposal], started: float) -> None:
         """A batch is durable."""
         assert self._persist is not None
+        server = self._server
         self._serving.commit_turn(writes, started)
+        elapsed_ms = int((server.runtime.clock.monotonic() - started) * 1000)
+        server.stats.metrics.propagation_latency.add_many(elapsed_ms, len(writes))
         self._serving.logged(len(writes), self._persist.last_size)
 
     # -- the end

@@ -488,6 +488,7 @@ def test_operators_are_told_the_truth(machine: Machine) -> None:
         machine.clock.now += 2.5
         session = f"0x{peer.session_id:x}"
         mntr = dict(line.split("\t") for line in (await ask(server, "mntr")).splitlines() if "{" not in line)
+        assert mntr["zk_cnt_propagation_latency"] == "6", "of a session, and five nodes"
         told = {
             name: mntr[f"zk_{name}"]
             for name in (

@@ -161,7 +161,6 @@ class Hub:
             stats.packets_sent += count
             stats.record(count, latency)
             stats.metrics.updatelatency.add_many(latency, count)
-            stats.metrics.propagation_latency.add_many(latency, count)
         self.end_turn()
         self.turn_latency_ms = 0
 

@@ -318,6 +318,10 @@ class Metrics:
         self.jvm_pause_time_ms = PercentileSummary("jvm_pause_time_ms")
 
     def _init_quorum(self) -> None:
+        self.proposal_latency = PercentileSummary("proposal_latency")
+        self.proposal_ack_creation_latency = PercentileSummary("proposal_ack_creation_latency")
+        self.commit_propagation_latency = PercentileSummary("commit_propagation_latency")
+        self.quorum_ack_latency = PercentileSummary("quorum_ack_latency")
         for name in _QUORUM_COUNTERS:
             setattr(self, name, Counter(name))
         for name in _QUORUM_SUMMARIES:
@@ -426,10 +430,6 @@ _QUORUM_PERCENTILES: Final = (
     "server_write_committed_time_ms",
     "om_proposal_process_time_ms",
     "om_commit_process_time_ms",
-    "proposal_latency",
-    "proposal_ack_creation_latency",
-    "commit_propagation_latency",
-    "quorum_ack_latency",
 )
 
 

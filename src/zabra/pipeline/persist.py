@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 #: Above this average a sync goes to the worker, in seconds; it comes back below half of it.
 INLINE_SYNC_MAX: Final = 0.002
-#: What stands for an entry on its way: the proposal that waits for it, or in an ensemble its zxid.
+#: What stands for an entry on its way: the proposal that waits for it, or in an ensemble itself.
 T = TypeVar("T")
 
 _UNWRITTEN: Final = "the transaction log could not be written"

@@ -52,6 +52,9 @@ class Channel(asyncio.Protocol):
         self._stream_done: Callable[[], None] | None = None
         self._backlog: list[bytes] = []
         self._backlog_bytes = 0
+        #: Writes since the socket was full, and whom to tell when all that was sent before is with the socket.
+        self._held = 0
+        self._markers: list[Callable[[], None]] = []
         #: Cuts a stream that the other side does not take.
         self._stall_timer: asyncio.TimerHandle | None = None
         self._stall_s = 0.0
@@ -62,6 +65,24 @@ class Channel(asyncio.Protocol):
         return self._over
 
     # -- writing
+
+    @property
+    def waiting(self) -> int:
+        """Writes that wait for the socket, or behind a stream."""
+        return self._held + len(self._backlog)
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call once all that was sent so far is with the socket, at once where it is; never, if that is cut."""
+        if self._stream is None and not self._paused:
+            call()
+        else:
+            self._markers.append(call)
+
+    def _tell_markers(self) -> None:
+        if self._markers and self._stream is None and not self._paused:
+            markers, self._markers = self._markers, []
+            for call in markers:
+                call()
 
     def send(self, data: bytes) -> None:
         """Send behind everything that was given before; nothing once the connection is gone."""
@@ -120,6 +141,7 @@ class Channel(asyncio.Protocol):
             self._write(b"".join(backlog))
         if done is not None and not self._over:
             done()
+        self._tell_markers()
 
     def _watch_stall(self) -> None:
         self._stop_watching()
@@ -136,6 +158,7 @@ class Channel(asyncio.Protocol):
         if self._over or transport is None or transport.is_closing():
             return
         transport.write(data)
+        self._held += self._paused
         if self._paused and transport.get_write_buffer_size() > self._backlog_max:
             self._cut("it does not read")
 
@@ -176,6 +199,7 @@ class Channel(asyncio.Protocol):
             # It may hold on to the tree.
             stream.close()
         self._backlog.clear()
+        self._markers.clear()
 
     # -- asyncio
 
@@ -205,7 +229,9 @@ class Channel(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The socket takes bytes again."""
         self._paused = False
+        self._held = 0
         self._pump()
+        self._tell_markers()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""

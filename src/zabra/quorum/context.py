@@ -17,6 +17,7 @@ from zabra.pipeline.local import LocalPipeline
 from zabra.pipeline.localsessions import LocalSessions, Upgradable
 from zabra.pipeline.ports import Pipeline
 from zabra.pipeline.request import Proposal
+from zabra.quorum.measures import Measures
 from zabra.quorum.membership import Membership
 from zabra.quorum.tracker import Tracker
 from zabra.runtime.ports import Runtime, Worker
@@ -125,6 +126,7 @@ class Context:
         self.host = host
         self.rights = rights
         self.stats = stats
+        self.measures = Measures(stats.metrics, runtime.clock)
         self.loop = asyncio.get_running_loop()
         self.my_id = membership.my_id
         #: Those on disk.

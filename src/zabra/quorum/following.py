@@ -44,7 +44,7 @@ from zabra.zab.effects import (
     Synced,
     Truncate,
 )
-from zabra.zab.learner import EXIT_QUORUM_PACKET, Learner
+from zabra.zab.learner import EXIT_QUORUM_PACKET, Learner, Stage
 from zabra.zab.packets import PacketStream
 from zabra.zab.syncplan import Entry
 
@@ -105,6 +105,8 @@ class Following:
         self._log = RoleLog(context, self._logged, self.end)
         self._ended: asyncio.Future[Outcome] = context.loop.create_future()
         self._designated: Designated | None = None
+        #: When the epoch was agreed on, in monotonic seconds.
+        self._agreed_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._was_late = False
         self._perform = Performer(
@@ -270,6 +272,8 @@ class Following:
             stage = self.core.stage
             self._perform(self.core.packets(arrived, self._context.now_ms()))
             if self.core.stage is not stage:
+                if stage is Stage.LEADERINFO:
+                    self._agreed_at = self._context.runtime.clock.monotonic()
                 # Another limit holds, and a shorter one would end before the timer looks again.
                 self._arm()
             if self._loader is not None and self._busy is None:
@@ -312,8 +316,8 @@ class Following:
         match effect:
             case Log(entries):
                 self._log.append(entries)
-                if not self.observer:
-                    context.stats.metrics.count("learner_proposal_received_count", len(entries))
+                if self.pipeline is not None and not self.observer:
+                    context.measures.proposed(entries)
             case Commit(entries):
                 self._commit(entries)
             case Send(data):
@@ -469,6 +473,9 @@ class Following:
             limit=settings.jute_max_buffer + settings.jute_max_buffer_extra,
             informed_only=self.observer,
         )
+        self._log.measures = not self.observer
+        context.measures.serves(leads=False)
+        context.measures.synced(self._agreed_at, observer=self.observer)
         context.election.epoch_established(epoch)
         context.show_membership()
         _log.info("in sync with %s, in epoch 0x%x", self._whom, epoch)
@@ -486,14 +493,17 @@ class Following:
         self._perform(self.core.logged(zxid))
 
     def _commit(self, entries: tuple[Entry, ...]) -> None:
+        context = self._context
         if not self._keeps_log:
-            self._context.db.leave_log()
-        self._context.stats.metrics.count("learner_commit_received_count", len(entries))
+            context.db.leave_log()
         if self.pipeline is None:
-            apply = self._context.db.apply
+            apply = context.db.apply
             for entry in entries:
                 apply(entry)
         else:
-            self._context.host.commit_turn(entries, self.pipeline.waiting_since)
+            context.measures.told_committed(entries)
+            committing = context.runtime.clock.monotonic()
+            context.host.commit_turn(entries, self.pipeline.waiting_since)
+            context.measures.committed(entries, committing)
             if self.informing is not None:
                 self.informing.committed(entries)

@@ -127,6 +127,7 @@ class Informing:
 
     def _timeout(self) -> None:
         self._input(self.core.timeout(self._context.now_ms()))
+        self._port.measure_queues(self.core.in_step())
 
     def _one(self, effect: Effect) -> None:
         match effect:
@@ -138,6 +139,7 @@ class Informing:
                 for session, timeout_ms in sessions:
                     self._pipeline.touch_remote(session, timeout_ms)
             case Revalidate(conn, session, timeout_ms):
+                self._context.stats.metrics.count("revalidate_count")
                 self._relay.revalidate(conn, session, timeout_ms, lambda valid: self._revalidated(conn, session, valid))
             case SyncLearner(conn, plan):
                 self._port.sync(conn, plan, lambda: self._sync_sent(conn))

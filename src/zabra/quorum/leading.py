@@ -14,8 +14,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
-from struct import Struct
-from typing import Final
 
 from zabra.config.dynamic import EnsembleConfig
 from zabra.consts import Op
@@ -55,10 +53,6 @@ from zabra.zab.syncplan import Entry, number_entries
 from zabra.zab.types import Elected
 
 _log = logging.getLogger(__name__)
-
-#: The time in a TxnHeader.
-_TIME_AT: Final = 20
-_made_ms_of: Final = Struct(">q").unpack_from
 
 
 class _Members:
@@ -143,7 +137,10 @@ class Leading:
 
     def peer_looking(self, sid: int) -> None:
         """The election heard that a voter looks for a leader."""
-        self._input(self.core.looking(sid, self._context.now_ms()))
+        left = self.core.looking(sid, self._context.now_ms())
+        if left:
+            self._stats.metrics.count("quit_leading_due_to_disloyal_voter")
+        self._input(left)
 
     async def _listen(self) -> None:
         """On every own quorum address. Raises ``OSError`` when none can be bound."""
@@ -205,6 +202,7 @@ class Leading:
 
     def _timeout(self) -> None:
         self._input(self.core.timeout(self._context.now_ms()))
+        self._port.measure_queues(self.core.in_step())
 
     def _one(self, effect: Effect) -> None:
         """Perform one effect; the frequent ones first."""
@@ -223,7 +221,7 @@ class Leading:
                     for session, timeout_ms in sessions:
                         self.pipeline.touch_remote(session, timeout_ms)
             case Acknowledged(sid, entries):
-                self._measure_acks(sid, entries)
+                context.measures.acknowledged(sid, entries)
             case Revalidate(conn, session, timeout_ms):
                 self._revalidate(conn, session, timeout_ms)
             case Close(conn, reason):
@@ -289,6 +287,8 @@ class Leading:
             context.runtime.clock,
             local_sessions_of=context.my_id if settings.local_sessions_enabled else None,
         )
+        self._log.measures = True
+        context.measures.serves(leads=True)
         context.election.epoch_established(epoch)
         context.show_membership()
         _log.info("leading epoch 0x%x from zxid 0x%x on", epoch, tree.last_zxid)
@@ -361,18 +361,12 @@ class Leading:
             turns.popleft()
         context = self._context
         context.db.committed_entries(entries)
-        self._stats.metrics.count("commit_count", len(entries))
+        context.measures.agreed(entries)
+        committing = context.runtime.clock.monotonic()
         context.host.commit_turn(batch, began)
+        context.measures.committed(entries, committing)
 
     # -- learners
-
-    def _measure_acks(self, sid: int, entries: Iterable[Entry]) -> None:
-        """How long after they were made; the clock that says so may have been set back meanwhile."""
-        now_ms = self._context.runtime.clock.wall_ms()
-        for entry in entries:
-            (made_ms,) = _made_ms_of(entry.data, _TIME_AT)
-            if now_ms >= made_ms:
-                self._stats.metrics.ack_latency.add(str(sid), now_ms - made_ms)
 
     def _forwarded(self, conn: int, requests: Iterable[ForwardedRequest]) -> None:
         pipeline = self.pipeline
@@ -385,6 +379,7 @@ class Leading:
             self._perform(self.core.sync(conn))
 
     def _revalidate(self, conn: int, session: int, timeout_ms: int) -> None:
+        self._stats.metrics.count("revalidate_count")
         if conn in self._port and self.pipeline is not None:
             # The learner takes what comes behind the answer for the client's new connection.
             self._flush()

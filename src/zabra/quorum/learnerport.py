@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterable
+from functools import partial
 from typing import Final, NamedTuple
 
 from zabra.errors import ProtocolError
@@ -51,6 +52,8 @@ class LearnerPort:
         self._channels: dict[int, Channel] = {}
         self._numbers: dict[Channel, int] = {}
         self._streams: dict[int, PacketStream] = {}
+        #: Connections whose sync is on its way, or whose ack of NEWLEADER is: whether that is by a snapshot.
+        self._syncs: dict[int, bool] = {}
         self._next_number = 1
         self._closed = False
 
@@ -136,6 +139,8 @@ class LearnerPort:
         if arrived:
             if channel.tracker is not None:
                 channel.tracker.received(arrived)
+            if number in self._syncs and any(packet[0] == Packet.ACK for packet in arrived):
+                self._count_syncs(self._syncs.pop(number))
             self._owner.arrived(number, arrived)
 
     def _lost(self, channel: Channel, why: str) -> None:
@@ -148,14 +153,30 @@ class LearnerPort:
     def _forget(self, number: int) -> None:
         channel = self._channels.pop(number)
         del self._numbers[channel], self._streams[number]
+        self._syncs.pop(number, None)
+
+    def measure_queues(self, learners: Iterable[tuple[int, int]]) -> None:
+        """Note how much waits for each of these, (connection, server id), and how long what is sent now will."""
+        measures = self._context.measures
+        now = self._context.runtime.clock.monotonic()
+        for conn, sid in learners:
+            channel = self._channels.get(conn)
+            if channel is not None:
+                measures.queue(sid, channel.waiting)
+                channel.when_sent(partial(measures.waited, sid, now))
 
     # -- syncs
+
+    def _count_syncs(self, snapshots: bool) -> None:
+        self._context.measures.syncs_in_progress(snapshots, sum(op is snapshots for op in self._syncs.values()))
 
     def sync(self, conn: int, plan: SyncPlan, sent: Callable[[], None]) -> None:
         """Send what ``plan`` says, then call ``sent``."""
         channel = self._channels[conn]
         _log.info("synchronizing %s by %s of zxid 0x%x", channel.name, PACKET_NAMES[plan.op], plan.zxid)
         self._context.stats.metrics.count("snap_count" if plan.op == Packet.SNAP else "diff_count")
+        self._syncs[conn] = plan.op == Packet.SNAP
+        self._count_syncs(plan.op == Packet.SNAP)
         tracker = channel.tracker
         if plan.op == Packet.SNAP:
             pieces = self._snapshot()

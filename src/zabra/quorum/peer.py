@@ -168,9 +168,8 @@ class Member:
     async def _look(self, reason: str) -> Elected:
         context = self.context
         db = context.db
-        began = context.loop.time()
+        began = context.measures.looks()
         _log.info("LOOKING at zxid 0x%x of epoch 0x%x: %s", db.last_processed, context.epochs.current, reason)
-        context.stats.metrics.count("looking_count")
         self._decided = context.loop.create_future()
         self._elector.look(db.durable_zxid, context.epochs.current)
         timer = self._read_only_later()
@@ -183,7 +182,8 @@ class Member:
             if self._reads_only:
                 self._reads_only = False
                 context.host.halt()
-        context.stats.metrics.observe("election_time", int((context.loop.time() - began) * 1000))
+        if elected.state is not ServerState.OBSERVING:
+            context.measures.elected(began)
         return elected
 
     def _read_only_later(self) -> asyncio.TimerHandle | None:

@@ -23,8 +23,10 @@ class RoleLog:
         self._tell_failed = failed
         self._idle: list[Callable[[], None]] = []
         #: Made by the first entry: until then the log itself may still be cut or replaced.
-        self._persist: Persist[int] | None = None
+        self._persist: Persist[Entry] | None = None
         self._failed = False
+        #: Whether what is logged is acknowledged, and how old it is then of interest; what comes in a sync is old.
+        self.measures = False
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Log entries in order; ``logged`` may be called before this returns."""
@@ -32,9 +34,9 @@ class RoleLog:
         if persist is None:
             persist = self._persist = self._new_persist()
         # Now rather than at the end of the turn: the followers' disks are at work already.
-        persist.write_all([data for _, data in entries], [zxid for zxid, _ in entries])
+        persist.write_all([data for _, data in entries], entries)
 
-    def _new_persist(self) -> Persist[int]:
+    def _new_persist(self) -> Persist[Entry]:
         context = self._context
         settings = context.settings
         return Persist(
@@ -52,10 +54,12 @@ class RoleLog:
             sync_warning_ms=settings.fsync_warning_threshold_ms,
         )
 
-    def _durable(self, zxids: list[int], _: float) -> None:
+    def _durable(self, entries: list[Entry], _: float) -> None:
         assert self._persist is not None
-        self._context.host.logged(len(zxids), self._persist.last_size)
-        self._logged(zxids[-1])
+        self._context.host.logged(len(entries), self._persist.last_size)
+        if self.measures:
+            self._context.measures.logged(entries)
+        self._logged(entries[-1].zxid)
         self._tell_idle()
 
     def _tell_idle(self) -> None:

@@ -333,6 +333,10 @@ class Leader:
             len(self._learners), len(followers), strangers, len(broadcast.observers), broadcast.pending_syncs
         )
 
+    def in_step(self) -> list[tuple[int, int]]:
+        """Connection and server id of each learner that has acked NEWLEADER."""
+        return [(learner.conn, learner.sid) for learner in self._learners.values() if learner.stage is _ACTIVE]
+
     @property
     def deadline_ms(self) -> int | None:
         """When to call :meth:`timeout`; may change with every input."""

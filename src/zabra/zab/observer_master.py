@@ -109,6 +109,14 @@ class ObserverMaster:
         """How many observers get everything committed."""
         return len(self._attached)
 
+    def in_step(self) -> list[tuple[int, int]]:
+        """Connection and server id of each observer that has acked NEWLEADER."""
+        return [
+            (conn, observer.sid)
+            for conn, observer in self._observers.items()
+            if observer.stage is Stage.ACTIVE and observer.sid is not None
+        ]
+
     # Inputs.
 
     def connected(self, conn: int, now_ms: int) -> list[Effect]:

@@ -9,7 +9,6 @@ from zabra.errors import Code
 
 WRITE_SUMMARIES = (
     "updatelatency",
-    "propagation_latency",
     "sync_processor_queue_time_ms",
     "sync_processor_queue_and_flush_time_ms",
 )

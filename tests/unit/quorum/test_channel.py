@@ -122,6 +122,46 @@ def test_a_stream_waits_for_a_full_socket_and_goes_on(world):
     assert len(world.reader.data) == 4 * MIB
 
 
+def test_writes_that_wait_are_counted_and_told_when_they_have_left(world):
+    told = []
+
+    def mark(name):
+        world.channel.when_sent(lambda: told.append(name))
+
+    world.call(world.reader.transport.pause_reading)
+    world.call(lambda: world.channel.send(bytes(100)))
+    world.call(lambda: mark("free"))
+    world.run(1)
+    assert (world.channel.waiting, told) == (0, ["free"])
+    world.call(lambda: [world.channel.send(bytes(MIB)) for _ in range(5)])
+    world.call(lambda: mark("full"))
+    world.run(1)
+    assert world.channel.waiting in (4, 5), "the socket has some of the first"
+    assert told == ["free"]
+    world.call(world.reader.transport.resume_reading)
+    world.run(5)
+    assert (world.channel.waiting, told) == (0, ["free", "full"])
+
+
+def test_writes_behind_a_stream_wait_too(world):
+    told = []
+
+    def pieces():
+        yield b""
+        yield b""
+
+    def begin():
+        world.channel.stream(pieces(), lambda: None, stall_s=60)
+        world.channel.send(b"a")
+        world.channel.send(b"b")
+        world.channel.when_sent(lambda: told.append(True))
+        assert (world.channel.waiting, told) == (2, [])
+
+    world.call(begin)
+    world.run(1)
+    assert (world.channel.waiting, told) == (0, [True])
+
+
 def test_an_empty_piece_is_asked_again_later(world):
     ready = []
 

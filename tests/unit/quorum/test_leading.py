@@ -139,6 +139,7 @@ def test_a_leader_that_its_voters_have_given_up_steps_down(log):
         notify(world.ensemble, 1, 8, ServerState.LOOKING, 8, 0, 2)
         assert world.machine.mode == mode
     assert "server 8, which voted for this one, looks for another leader" in log.text
+    assert world.machine.server.stats.metrics.quit_leading_due_to_disloyal_voter.value == 1
     world.ensemble.close()
 
 
