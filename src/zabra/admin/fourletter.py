@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from zabra.admin.status import FULL_VERSION, ConnectionStatus, MemberStatus, Peer, StatusSource
+from zabra.admin.status import FULL_VERSION, READ_ONLY, ConnectionStatus, MemberStatus, Peer, StatusSource
 from zabra.auth.ip import address_text
 from zabra.config.model import Settings
 from zabra.consts import Op
@@ -119,7 +119,7 @@ def _isro(source: StatusSource) -> Iterator[str]:
     if not source.serving:
         yield "null"
     else:
-        yield "ro" if source.mode == "read-only" else "rw"
+        yield "ro" if source.mode == READ_ONLY else "rw"
 
 
 def _conf(source: StatusSource) -> Iterator[str]:
@@ -139,6 +139,9 @@ def _conf(source: StatusSource) -> Iterator[str]:
     yield f"serverId={settings.server_id if settings.is_distributed else 0}\n"
     if source.member is not None:
         yield from _conf_of_member(settings, source.member)
+        if source.mode != READ_ONLY:
+            yield "membership: \n"
+            yield source.member.config.text()
 
 
 def _conf_of_member(settings: Settings, member: MemberStatus) -> Iterator[str]:
@@ -149,8 +152,6 @@ def _conf_of_member(settings: Settings, member: MemberStatus) -> Iterator[str]:
     yield f"electionPort={'|'.join(dict.fromkeys(str(port) for _, _, port in own.addresses))}\n"
     yield f"quorumPort={'|'.join(dict.fromkeys(str(port) for _, port, _ in own.addresses))}\n"
     yield f"peerType={int(own.observer)}\n"
-    yield "membership: \n"
-    yield member.config.text()
 
 
 def _version_folder(folder: str) -> str:
@@ -299,7 +300,7 @@ def _mntr(source: StatusSource) -> Iterator[str]:
     yield f"zk_version\t{FULL_VERSION}\n"
     yield f"zk_server_state\t{source.mode}\n"
     member = source.member
-    if member is not None:
+    if member is not None and source.mode != READ_ONLY:
         yield f"zk_peer_state\t{member.peer_state}\n"
         if member.observer_master is not None:
             yield f"zk_observer_master_id\t{member.observer_master}\n"
@@ -336,7 +337,7 @@ def _stat(source: StatusSource) -> Iterator[str]:
 
 
 def _read_only(source: StatusSource) -> Iterator[str]:
-    if source.mode == "read-only":
+    if source.mode == READ_ONLY:
         yield "READ-ONLY mode; serving only read-only clients\n"
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What ``srvr``, ``mntr`` and ``envi`` say; begins with the release of ZooKeeper whose behaviour this is.
 FULL_VERSION: Final = f"{ZOOKEEPER_VERSION}-zabra-{__version__}, built on 2026-11-24 00:00 UTC"
+#: The mode of a member that is cut off; like ``ReadOnlyZooKeeperServer`` it tells nothing of quorum and membership.
+READ_ONLY: Final = "read-only"
 
 Peer = tuple[str, int]
 
@@ -252,7 +254,7 @@ def register_member_gauges(metrics: Metrics, source: StatusSource) -> None:
 
     def quorum_size() -> Number | None:
         member = source.member
-        return len(member.config.voters) if member is not None else None
+        return len(member.config.voters) if member is not None and source.mode != READ_ONLY else None
 
     def synced_observers() -> Number | None:
         member = source.member

@@ -41,6 +41,7 @@ _SIZE_MIN: Final = 10
 #: Bytes written between two syncs, so that no sync of the log on the same disk waits for a whole snapshot.
 _SYNC_EVERY: Final = 4 << 20
 _CHUNK: Final = 4 << 20
+_MASK64: Final = (1 << 64) - 1
 
 #: Called with bytes read and bytes to read.
 Progress = Callable[[int, int], None]
@@ -57,8 +58,8 @@ class ClearableTree(TreeLoader, Protocol):
 
 
 def snapshot_name(zxid: int, compression: str = "") -> str:
-    """File name of the snapshot taken at ``zxid``."""
-    return f"{SNAPSHOT_PREFIX}.{zxid:x}" + (f".{compression}" if compression else "")
+    """File name of the snapshot taken at ``zxid``; that of nothing (-1) is named as Apache does, which no start reads."""
+    return f"{SNAPSHOT_PREFIX}.{zxid & _MASK64:x}" + (f".{compression}" if compression else "")
 
 
 def zxid_of_snapshot(name: str) -> int:

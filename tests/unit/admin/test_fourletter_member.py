@@ -100,6 +100,14 @@ def test_mntr_of_a_leader(leader):
     assert {name: int(values[f"zk_{name}"]) for name in LEADER_GAUGES} == LEADER_GAUGES
 
 
+def test_a_server_that_is_cut_off_tells_nothing_of_the_others(follower):
+    follower.mode = "read-only"
+    assert text("conf", follower).endswith("quorumPort=52661\npeerType=0\n")
+    values = mntr(follower)
+    assert values["zk_server_state"] == "read-only"
+    assert not {"zk_peer_state", "zk_quorum_size"} & values.keys()
+
+
 def test_a_standalone_server_has_none_of_it(source):
     register_member_gauges(source.stats.metrics, source)
     values = mntr(source)

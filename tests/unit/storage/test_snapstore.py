@@ -385,6 +385,7 @@ def test_long_snapshots_are_synced_on_the_way() -> None:
 def test_names() -> None:
     assert snapshot_name(0x1F) == "snapshot.1f"
     assert snapshot_name(0x1F, "gz") == "snapshot.1f.gz"
+    assert snapshot_name(-1) == "snapshot.ffffffffffffffff"
     for name, zxid in (
         ("snapshot.1f", 31),
         ("snapshot.1f.snappy", 31),
@@ -392,6 +393,7 @@ def test_names() -> None:
         ("snapshot", -1),
         ("snapshot.", -1),
         ("snapshot.g", -1),
+        ("snapshot.ffffffffffffffff", -1),
         ("tmp.snapshot.5", -1),
         ("log.5", -1),
     ):
