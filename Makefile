@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TESTS ?= tests
+# Test files run in so many processes side by side; 0: all in one, which shows what they print (ARGS=-s).
+WORKERS ?= 2
 SEEDS ?= 1..200
 JOBS ?= 2
 
@@ -25,7 +27,7 @@ run: $(VENV)/.installed
 	@$(BIN)/zabra server $(ARGS)
 
 test: $(VENV)/.installed
-	$(BIN)/pytest $(TESTS) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS) $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

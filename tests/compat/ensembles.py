@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import random
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +17,7 @@ from kazoo.client import KazooClient
 from compat import jute
 from compat.exchange import digest_mismatches
 from compat.rawclient import Client
-from compat.servers import LOOPBACK, ZABRA, ServerProcess
+from compat.servers import LOOPBACK, ZABRA, ServerProcess, free_port
 from compat.workload import SUPER_CREDENTIAL, SUPER_DIGEST
 
 LEADER: Final = "leader"
@@ -49,23 +47,6 @@ DIGEST_INTERVAL: Final = 128
 #: Requests on their way at once when a tree is walked or filled.
 WINDOW: Final = 200
 
-_handed_out: set[int] = set()
-
-
-def low_port() -> int:
-    """A port below those the system gives to clients: it stays free while its server is down."""
-    while True:
-        port = random.randrange(10000, 26000)
-        if port in _handed_out:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-        _handed_out.add(port)
-        return port
-
 
 @dataclass(frozen=True)
 class Spec:
@@ -88,9 +69,9 @@ class Member(ServerProcess):
         super().__init__(spec.kind, folder, properties={**PROPERTIES, **spec.properties})
         self.sid = sid
         self.spec = spec
-        self.port = low_port()
-        self.quorum_port = low_port()
-        self.election_port = low_port()
+        self.port = free_port()
+        self.quorum_port = free_port()
+        self.election_port = free_port()
         #: Set by the ensemble before the first start.
         self.lines: Sequence[str] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,9 +24,12 @@ APACHE_MAIN: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 #: A short start matters more here than speed later.
 JAVA_FLAGS: Final = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx512m")
 LOOPBACK: Final = "127.0.0.1"
+_PORTS: Final = range(10000, 26000)
 
 APACHE: Final = "apache"
 ZABRA: Final = "zabra"
+
+_handed_out: set[int] = set()
 
 
 def missing_java() -> str | None:
@@ -47,10 +51,24 @@ def require(missing: str | None) -> None:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on, for this process alone.
+
+    It is below those that the system gives to clients, so that it stays free while its server is down. Test processes
+    that run side by side (pytest-xdist) have ports of their own.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = random.randrange(_PORTS.start + worker, _PORTS.stop, workers)
+        if port in _handed_out:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        _handed_out.add(port)
+        return port
 
 
 def command_of(kind: str, properties: Mapping[str, str], config: Path) -> list[str]:

@@ -18,10 +18,10 @@ from typing import Any, Final
 import pytest
 
 from compat import datafiles, jute
-from compat.ensembles import FOLLOWER, LEADER, OBSERVER, Ensemble, Spec, low_port
+from compat.ensembles import FOLLOWER, LEADER, OBSERVER, Ensemble, Spec
 from compat.load import Load
 from compat.rawclient import Client
-from compat.servers import APACHE, LOOPBACK, ZABRA, missing_java, require
+from compat.servers import APACHE, LOOPBACK, ZABRA, free_port, missing_java, require
 from compat.workload import SUPER_CREDENTIAL
 
 pytestmark = pytest.mark.java
@@ -675,7 +675,7 @@ def test_servers_change_roles_and_ports(mix: Mix) -> None:
         sid = mix.learners[0]
         old_port = ensemble[sid].port
         with ensemble.client(sid) as client:
-            for port in (low_port(), old_port):
+            for port in (free_port(), old_port):
                 before, ensemble[sid].port = ensemble[sid].port, port
                 reconfig(mix, 2 if sid == 1 else 1, ensemble[sid].line())
                 with pytest.raises(ConnectionRefusedError):

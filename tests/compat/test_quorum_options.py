@@ -12,9 +12,9 @@ from typing import Final
 import pytest
 
 from compat import jute
-from compat.ensembles import FOLLOWER, Ensemble, Spec, low_port
+from compat.ensembles import FOLLOWER, Ensemble, Spec
 from compat.rawclient import Client
-from compat.servers import APACHE, ZABRA, missing_java, require
+from compat.servers import APACHE, ZABRA, free_port, missing_java, require
 
 pytestmark = pytest.mark.java
 
@@ -30,7 +30,7 @@ COUNT: Final = 1200
 @pytest.fixture(params=MIXES, scope="module")
 def mix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
     require(missing_java())
-    config = {"observerMasterPort": str(low_port())}
+    config = {"observerMasterPort": str(free_port())}
     properties = {"zookeeper.enableEagerACLCheck": "true", "zookeeper.leader.ackLoggingFrequency": "1"}
     specs = {
         sid: Spec(kind, observer=sid == OBSERVER, properties=properties, host=f"127.0.0.{sid}")

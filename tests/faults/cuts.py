@@ -15,8 +15,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final
 
-from compat.ensembles import Ensemble, Member, low_port
-from compat.servers import LOOPBACK
+from compat.ensembles import Ensemble, Member
+from compat.servers import LOOPBACK, free_port
 
 _HEAD: Final = struct.Struct(">qqi")
 _ONE_ADDRESS: Final = -65536
@@ -41,7 +41,7 @@ class Cuts:
         for one in self._members:
             for other in self._members:
                 if one != other:
-                    self._ports[one, other] = (low_port(), low_port())
+                    self._ports[one, other] = (free_port(), free_port())
                     self._open[one, other] = asyncio.Event()
                     self._open[one, other].set()
         for sid, member in self._members.items():
