@@ -194,7 +194,9 @@ class Ensemble:
             self.fill(present.sid, 1)
             self.quiet()
             present.stop()
-            self.until(f"another leader than {present.sid}", lambda: LEADER in self.modes().values())
+            voters = [member for member in self.members.values() if not member.spec.observer]
+            if sum(member.alive() for member in voters) > len(voters) // 2:
+                self.until(f"another leader than {present.sid}", lambda: LEADER in self.modes().values())
             self.start(present.sid)
         raise self.failure(f"{leader} does not get to lead")
 
