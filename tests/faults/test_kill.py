@@ -15,7 +15,7 @@ from compat.servers import ZABRA, ServerProcess
 from faults.writers import Writer, write_until
 
 #: Rounds of each kind; what is rare takes some hundred.
-ROUNDS = int(os.environ.get("ZABRA_KILL_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("ZABRA_KILL_ROUNDS", "100"))
 SEED = os.environ.get("ZABRA_KILL_SEED", "1")
 WRITERS = 5
 #: Writers that have ended and whose nodes are still there. The others are removed: a round costs the same, however many
