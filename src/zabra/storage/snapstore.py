@@ -58,7 +58,7 @@ class ClearableTree(TreeLoader, Protocol):
 
 
 def snapshot_name(zxid: int, compression: str = "") -> str:
-    """File name of the snapshot taken at ``zxid``; that of nothing (-1) is named as Apache does, which no start reads."""
+    """File name of the snapshot taken at ``zxid``; that of nothing (-1) is Apache's, and no start reads it."""
     return f"{SNAPSHOT_PREFIX}.{zxid & _MASK64:x}" + (f".{compression}" if compression else "")
 
 
