@@ -34,6 +34,10 @@ class Pending:
             return change[1]
         return self.nodes.get(path)
 
+    def settled(self, path: bytes) -> Node | None:
+        """The node at ``path`` as clients see it; None also while a change of it is on its way."""
+        return None if path in self.changes else self.nodes.get(path)
+
     def put(self, zxid: int, path: bytes, node: Node | None, difference: int) -> None:
         """Record a planned change; ``difference`` is what it adds to the tree digest."""
         if self.journal is not None:

@@ -292,7 +292,7 @@ class Leading:
         context.election.epoch_established(epoch)
         context.show_membership()
         _log.info("leading epoch 0x%x from zxid 0x%x on", epoch, tree.last_zxid)
-        checked = context.with_eager_checks(self.pipeline, prep.pending.get, lambda session_id: True)
+        checked = context.with_eager_checks(self.pipeline, prep.pending.settled, lambda session_id: True)
         clients = context.with_local_sessions(checked, self.pipeline)
         context.host.serve(clients, authority=self.pipeline, clients=settings.leader_serves)
 

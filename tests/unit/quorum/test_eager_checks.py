@@ -64,3 +64,21 @@ def test_a_leader_knows_what_is_on_its_way(make):
         client.post(Op.SET_DATA, set_body("/b"))
         ensemble.wait(lambda: len(client.frames) == 2)
         assert [(reply.xid, reply.err) for reply in client.replies()] == [(first, 0), (first + 1, err)]
+
+
+def test_what_is_not_committed_refuses_nothing_by_itself(make):
+    """Rights that are on their way may never come: whoever lacks them then waits for that to be known."""
+    ensemble = make(enable_eager_acl_check=True)
+    leader = ensemble.leader
+    ensemble.client(leader).ok(Op.CREATE, create_body("/b"))
+    first, second = ensemble.client(leader), ensemble.client(leader)
+    ensemble.isolate(leader)
+    first.post(Op.SET_ACL, set_acl_body("/b", READ_ONLY))
+    second.post(Op.SET_DATA, set_body("/b"))
+    ensemble.run(0.1)
+    assert second.replies() == []
+    ensemble.heal()
+    ensemble.wait(lambda: len(second.frames) == 1)
+    (reply,) = second.replies()
+    assert reply.err == Code.NO_AUTH
+    assert reply.zxid == ensemble[leader].zxid
