@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from zabra.config.dynamic import EnsembleConfig
@@ -119,6 +120,8 @@ class Following:
         self._busy: asyncio.Future[None] | None = None
         self._arrived: list[bytes] = []
         self._broken: str | None = None
+        #: Memory began as a snapshot of the leader that is not on disk.
+        self._is_unsaved = False
         #: The snapshot that arrives.
         self._loader: SnapStreamLoader | None = None
 
@@ -141,7 +144,8 @@ class Following:
 
     def _end(self, outcome: Outcome) -> None:
         if not self._ended.done():
-            self._ended.set_result(outcome)
+            # Whatever ended it: nobody may hear of a history that a crash would take away.
+            self._ended.set_result(replace(outcome, reload=outcome.reload or self._is_unsaved))
         for task in self._dials:
             task.cancel()
 
@@ -347,6 +351,7 @@ class Following:
             case Truncate(upto):
                 self._long_work("cut the log", lambda: context.db.truncate(upto))
             case LoadSnapshot(at):
+                self._is_unsaved = True
                 self._loader = context.db.receive_snapshot(at)
             case SaveSnapshot(base):
                 self._long_work("save the leader's snapshot", lambda: context.db.save_snapshot(base))
@@ -389,6 +394,8 @@ class Following:
             if error is not None:
                 self._work_failed(what, error)
             else:
+                # Cut back or saved, it is what a start would load.
+                self._is_unsaved = False
                 _log.info("%s in %d ms", what, (self._loop.time() - began) * 1000)
             self._end_wait()
 

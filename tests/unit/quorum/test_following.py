@@ -847,6 +847,29 @@ def test_a_leader_that_has_another_address_now_is_followed_there_if_it_is_electe
     assert log.text.count("LOOKING") == 2
 
 
+@pytest.mark.parametrize("change", ["role", "leader"])
+def test_who_is_sent_elsewhere_before_its_snapshot_is_saved_has_what_it_had_before(flexible, change):
+    """Its next leader must not count on a history that only memory has."""
+    world = flexible
+    for name in (b"/a", b"/b"):
+        world.story.create(name)
+    world.boot()
+    wire = world.leader.discover()
+    wire.send(world.snapshot())
+    assert world.machine.zxid == world.story.zxid
+    lines = [line_of(1, observer=change == "role"), line_of(8), line_of(9)]
+    designated = 8 if change == "leader" else 9
+    world.leader.listen(address_of(8))
+    entry = world.story.add(Op.RECONFIG, reconfigured("\n".join(lines), 0x100000002))
+    wire.send(packets.proposal(*entry), packets.commit_and_activate(entry.zxid, designated), seconds=0)
+    again = world.leader.hello(1)
+    assert world.machine.zxid == 0
+    assert world.machine.logged() == []
+    again.send(packets.leader_info(2))
+    (told,) = again.packets()
+    assert (told.type, told.zxid) == (Packet.ACKEPOCH, 0)
+
+
 def test_a_membership_that_does_not_parse_ends_the_connection_only(flexible, log):
     world = flexible
     world.boot()
