@@ -272,6 +272,8 @@ class Leader:
         assert learner.stage is Stage.SYNC, f"sync of connection {conn} sent in stage {learner.stage}"
         learner.stage = Stage.NEWLEADER
         learner.read_deadline_ms = now_ms + self._init_ms
+        # What was committed while the sync was sent is on its way before NEWLEADER, and its ack covers that too.
+        learner.acked = max(learner.acked, self.broadcast.last_committed)
         if learner.protocol_version < PROTOCOL_VERSION:
             return []
         return [SendTo((conn,), packets.new_leader(self._discovery.epoch, text_of(self.broadcast.last_seen)))]
@@ -387,6 +389,9 @@ class Leader:
 
     def _hello(self, learner: _Learner, packet: QuorumPacket, now_ms: int) -> list[Effect]:
         hello = packets.parse_learner_info(packet)
+        if hello.sid == self.sid:
+            # Its acks would be those of our own disk.
+            raise ProtocolError(f"it claims to be server {self.sid}, which this one is")
         if hello.sid is None:
             learner.sid = self._next_anonymous
             self._next_anonymous -= 1

@@ -232,6 +232,28 @@ def test_acks_before_that_of_newleader_count_only_with_it(term):
     ]
 
 
+def test_what_was_committed_while_the_sync_was_sent_need_not_be_acked(term):
+    """It is on the learner's disk with NEWLEADER; nobody may wait for an ack of it, and hang up when none comes."""
+    (sync,) = only(term.hello(3) + term.feed(3, packets.ack_epoch(4, z(4, 5))), SyncLearner)
+    term.propose(1)
+    term.core.logged(z(5, 1))
+    assert Commit((entry(5, 1),)) in term.feed(2, packets.ack(z(5, 1)))
+    term.core.sync_sent(sync.conn, 0)
+    term.feed(3, packets.ack(z(5, 0)))
+    closed = []
+    for half in range(1, 40):
+        term.now = half * 500
+        closed += only(term.core.timeout(term.now), Close)
+        for sid in (2, 3):
+            term.feed(sid, packets.ping_answer(0, []))
+    assert closed == []
+
+
+def test_who_claims_the_leaders_own_id_is_closed(term):
+    (closed,) = term.hello(1, conn=11)
+    assert closed == Close(11, "it claims to be server 1, which this one is")
+
+
 def test_an_early_ack_from_the_future_is_forgotten(term):
     term.sync(3)
     term.feed(3, packets.ack(z(5, 1)))
