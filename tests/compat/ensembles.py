@@ -60,6 +60,8 @@ class Spec:
     properties: Mapping[str, str] = field(default_factory=dict)
     #: Where the other members find it; ports that all have the same number need an address each.
     host: str = LOOPBACK
+    #: More addresses of it, under the same ports (``multiAddress.enabled``).
+    more_hosts: Sequence[str] = ()
 
 
 class Member(ServerProcess):
@@ -84,8 +86,9 @@ class Member(ServerProcess):
     def line(self, *, observer: bool | None = None) -> str:
         """Its line of the membership, in the role it was made for or another."""
         role = "observer" if (self.spec.observer if observer is None else observer) else "participant"
-        ports = f"{self.quorum_port}:{self.election_port}:{role};{LOOPBACK}:{self.port}"
-        return f"server.{self.sid}={self.spec.host}:{ports}"
+        hosts = (self.spec.host, *self.spec.more_hosts)
+        addresses = "|".join(f"{host}:{self.quorum_port}:{self.election_port}" for host in hosts)
+        return f"server.{self.sid}={addresses}:{role};{LOOPBACK}:{self.port}"
 
     def write_config(self) -> Path:
         """Written once: with ``reconfigEnabled`` the file belongs to the server from then on."""

@@ -1,4 +1,4 @@
-"""Mixed ensembles that are set up otherwise: quorums of groups with weights, local sessions.
+"""Mixed ensembles that are set up otherwise: quorums of groups with weights, an oracle, addresses, local sessions.
 
 Needs Java and ZABRA_ZOOKEEPER_CLASSPATH (the jars of Apache ZooKeeper 3.9.5). ``ZABRA_MIXED_KINDS=aaaa`` has servers of
 Apache alone, which proves the tests.
@@ -14,7 +14,7 @@ from typing import Any, Final
 import pytest
 
 from compat import jute
-from compat.ensembles import LEADER, Ensemble, Spec
+from compat.ensembles import FOLLOWER, LEADER, Ensemble, Spec
 from compat.load import Load
 from compat.rawclient import Client
 from compat.servers import APACHE, ZABRA, missing_java, require
@@ -60,6 +60,80 @@ def test_quorums_of_groups_with_weights(tmp_path: Path) -> None:
             load.go_on()
             ensemble.start()
             load.go_on()
+        ensemble.check_digests()
+
+
+# ---- two servers and an oracle
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_one_of_two_serves_alone_while_the_oracle_is_for_it(first: int, tmp_path: Path) -> None:
+    """Server 2, first of one kind and then of the other, leads; whom the oracle favours outlives the other one."""
+    files = {sid: tmp_path / f"oracle-{sid}" for sid in (1, 2)}
+
+    def favour(*sids: int) -> None:
+        for sid, file in files.items():
+            file.write_text("1" if sid in sids else "0")
+
+    favour(2)
+    specs = {sid: Spec(KINDS[sid - 1 + first], config={"oraclePath": str(file)}) for sid, file in files.items()}
+    with Ensemble(tmp_path, specs) as ensemble:
+        ensemble.start_led_by(2)
+        ensemble.fill(1, 20)
+        pid = ensemble[2].pid
+        ensemble[1].kill()
+        # A leader asks at every tick: two rounds of them show that it stays.
+        with ensemble.client(2) as client:
+            assert client.call(jute.SET_DATA, jute.set_data("/fill", b"alone", -1))[0] == 0
+            favour()
+            assert client.link.receive() is None, "it leads on without the oracle"
+        ensemble.wait_mode(2, None)
+        favour(2)
+        ensemble.wait_mode(2, LEADER)
+        assert ensemble[2].pid == pid
+        ensemble.start(1)
+        # Now the other one is chosen, before its leader dies.
+        ensemble.fill(1, 20)
+        ensemble.quiet()
+        favour(1)
+        ensemble[2].kill()
+        ensemble.wait_mode(1, LEADER)
+        ensemble.fill(1, 20)
+        ensemble.start(2)
+        assert ensemble.modes() == {1: LEADER, 2: FOLLOWER}
+        ensemble.check_digests()
+
+
+# ---- several addresses a server
+
+
+def test_servers_find_each_other_by_any_of_their_addresses(tmp_path: Path) -> None:
+    """Nobody is at the first address of server 1, nor at the second one of server 2 and 3."""
+    switch = {"zookeeper.multiAddress.enabled": "true"}
+    nobody = "127.0.0.9"
+    specs = {
+        1: Spec(KINDS[0], host=nobody, more_hosts=["127.0.0.1"], properties=switch),
+        2: Spec(KINDS[1], more_hosts=[nobody], properties=switch),
+        3: Spec(KINDS[0], more_hosts=[nobody], properties=switch),
+    }
+    with Ensemble(tmp_path, specs) as ensemble:
+        ensemble.start()
+        # The addresses of a server are sorted.
+        own = ensemble[1]
+        listed = "|".join(
+            f"{host}:{own.quorum_port}:{own.election_port}" for host in ("server.1=127.0.0.1", nobody)
+        ).encode()
+        for sid in specs:
+            ensemble.fill(sid, 20)
+            with ensemble.client(sid) as client:
+                assert client.call(jute.GET_DATA, jute.path_watch("/zookeeper/config", False))[1][0].startswith(listed)
+                client.close_session()
+        for _ in range(2):
+            leader = ensemble.leader().sid
+            ensemble[leader].kill()
+            ensemble.until("another leads", lambda: LEADER in ensemble.modes().values())
+            ensemble.start(leader)
+            ensemble.fill(leader, 20)
         ensemble.check_digests()
 
 
