@@ -28,12 +28,15 @@ _UNSENT_MAX: Final = 1 << 26
 class ConnectionOut(ConnectionStats):
     """A connection as far as it is written to."""
 
+    __slots__ = ("_paused", "dirty", "hub", "out", "peer", "state", "transport")
+
+    transport: asyncio.Transport
+
     def __init__(self, hub: Hub) -> None:
         clock = hub.clock
         super().__init__(clock.wall_ms(), clock.monotonic(), hub.settings.sessionless_cnxn_timeout_ms)
         self.hub = hub
         self.state = NEW
-        self.transport: asyncio.Transport
         self.peer = ("", 0)
         #: Replies and events not yet written, each a whole frame.
         self.out: list[bytes] = []

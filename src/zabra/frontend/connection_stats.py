@@ -6,6 +6,25 @@ from __future__ import annotations
 class ConnectionStats:
     """Counters of a connection since it was made, or since ``crst``. The connection adds to them itself."""
 
+    __slots__ = (
+        "_late",
+        "_latency_min_ms",
+        "established_ms",
+        "event_bytes",
+        "events",
+        "last_op",
+        "last_seen",
+        "last_xid",
+        "last_zxid",
+        "latency_last_ms",
+        "latency_max_ms",
+        "latency_total_ms",
+        "received",
+        "sent",
+        "sent_noted",
+        "timeout_ms",
+    )
+
     def __init__(self, wall_ms: int, now: float, timeout_ms: int) -> None:
         """``now``: monotonic seconds. ``timeout_ms`` holds until a session has one of its own."""
         self.established_ms = wall_ms

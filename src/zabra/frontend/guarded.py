@@ -34,6 +34,8 @@ def new_connection(hub: Hub) -> Connection:
 class GuardedConnection(Connection):
     """A connection with a guard before its requests."""
 
+    __slots__ = ("_large", "invalid")
+
     guarded = True
 
     def __init__(self, hub: Hub) -> None:
