@@ -85,14 +85,14 @@ def name_a_snapshot_too_new(patch):
 
 
 def forget_sessions_at_a_start(patch):
-    track = SessionTracker.track
+    make = SessionTracker.__init__
 
-    def forget(self, session_id, timeout_ms, now_ms):
-        if session_id in self.sessions or session_id % 3:
-            return track(self, session_id, timeout_ms, now_ms)
-        return None
+    def forget(self, *args):
+        make(self, *args)
+        for session in [session for session_id, session in self.sessions.items() if not session_id % 3]:
+            self.release(session)
 
-    patch.setattr(SessionTracker, "track", forget)
+    patch.setattr(SessionTracker, "__init__", forget)
 
 
 def expire_early(patch):
