@@ -197,8 +197,9 @@ async def _serve(settings: Settings, name: str) -> int:
 
     server = Server(settings, real_runtime(), name=name)
     await server.start()
-    # A batch keeps some thousand objects for a moment; with the usual 700 the collector looks at each of them twice.
-    gc.set_threshold(10_000, 10, 10)
+    # A batch keeps some thousand objects for a moment, and creates leave some for good until they are frozen
+    # (node_serving.py): the collector need look at neither. With the usual 700 it would look at each of them twice.
+    gc.set_threshold(50_000, 10, 10)
     loop = asyncio.get_running_loop()
     stop_asked: asyncio.Future[None] = loop.create_future()
 

@@ -75,8 +75,8 @@ class Connection(ConnectionOut, asyncio.Protocol):
     # More attributes than instances share the keys of, and a slot is read in less time.
     __slots__ = ("_blocked", "_held", "_needed", "_rest", "_rest_size", "_waiting", "identities", "session")
 
-    #: Whether requests need a look before they are served, see :mod:`zabra.frontend.guarded`.
-    guarded = False
+    #: Bytes before the end of a chunk behind which no frequent request begins: its header, a path length and a byte.
+    frequent_min = 17
 
     def __init__(self, hub: Hub) -> None:
         ConnectionOut.__init__(self, hub)
@@ -198,8 +198,8 @@ class Connection(ConnectionOut, asyncio.Protocol):
         out = self.out
         waiting = self._waiting
         size = len(chunk)
-        # Where the last frequent request could begin: its header, a path length and a byte more.
-        last = -1 if self.guarded else size - 17
+        # Where the last frequent request could begin.
+        last = size - self.frequent_min
         pos = reads = count = big = op = xid = 0
         # Writes outstanding before this chunk; -1 until it brings the first frequent one.
         outstanding = -1

@@ -77,18 +77,19 @@ class ConnectionOut(ConnectionStats):
             self.note_latency(hub.turn_latency_ms, self.sent - self.sent_noted)
         self.sent_noted = self.sent
         stats = hub.stats
-        count = len(out)
-        if count == 1:
+        if len(out) == 1:
             data = out[0]
             size = len(data) - 4
-            stats.last_response_size = size
-            if size < stats.min_response_size or size > stats.max_response_size:
-                stats.record_response_sizes(size, size, size)
+            if size != stats.last_response_size:
+                stats.last_response_size = size
+                if size < stats.min_response_size or size > stats.max_response_size:
+                    stats.record_response_sizes(size, size, size)
+            stats.quick_response_bytes += size
         else:
             data = b"".join(out)
             sizes = set(map(len, out))  # a few different ones at most
             stats.record_response_sizes(min(sizes) - 4, max(sizes) - 4, len(out[-1]) - 4)
-        stats.quick_response_bytes += len(data) - 4 * count
+            stats.quick_response_bytes += len(data) - 4 * len(out)
         if self.event_bytes:
             stats.quick_response_bytes -= self.event_bytes
             self.event_bytes = 0

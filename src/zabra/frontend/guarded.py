@@ -36,7 +36,8 @@ class GuardedConnection(Connection):
 
     __slots__ = ("_large", "invalid")
 
-    guarded = True
+    #: More than a chunk has bytes: every request is looked at.
+    frequent_min = 1 << 62
 
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)

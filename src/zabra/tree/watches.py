@@ -175,17 +175,22 @@ class WatchTable:
     def _fire(self, path: bytes, entry: object) -> list[object]:
         by_watcher = self.by_watcher
         told = _list(entry)
+        stay: list[object] = []
         for watcher in told:
             paths = by_watcher[watcher]
             bits = paths[path]
-            if bits == ONE_SHOT:
-                del paths[path]
-                if not paths:
-                    del by_watcher[watcher]
-                _take(self.by_path, path, watcher)
-                self.count -= 1
-            elif bits & ONE_SHOT:
+            if bits != ONE_SHOT:
                 paths[path] = bits & ~ONE_SHOT
+                stay.append(watcher)
+            elif len(paths) == 1:
+                del by_watcher[watcher]
+            else:
+                del paths[path]
+        if not stay:
+            del self.by_path[path]
+        elif len(stay) < len(told):
+            self.by_path[path] = dict.fromkeys(stay)
+        self.count -= len(told) - len(stay)
         return told
 
     def _above(self, path: bytes) -> list[object]:

@@ -72,6 +72,21 @@ def test_modes_coexist() -> None:
     assert table.trigger(CHANGED, b"/a") == [A]
 
 
+def test_of_several_watchers_the_persistent_ones_stay() -> None:
+    """Whoever has a one-shot watch on another path keeps that one."""
+    table = WatchTable()
+    table.add(b"/a", A, ONE_SHOT)
+    table.add(b"/a", B, PERSISTENT)
+    table.add(b"/a", C, ONE_SHOT)
+    table.add(b"/b", C, ONE_SHOT)
+    assert table.trigger(CHANGED, b"/a") == [A, B, C]
+    assert table.trigger(CHANGED, b"/a") == [B]
+    assert table.summary() == (2, 2, 2)
+    assert table.trigger(CHANGED, b"/b") == [C]
+    table.remove_watcher(B)
+    assert table.summary() == (0, 0, 0)
+
+
 def test_same_watch_twice_counts_once() -> None:
     """Adding what is there already changes no count."""
     table = WatchTable()
