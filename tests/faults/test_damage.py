@@ -104,6 +104,14 @@ def rot_in_entry_10(content: bytearray) -> bytearray:
     return content
 
 
+def lose_a_sector(content: bytearray) -> bytearray:
+    """As a power cut does in the middle of the last write: its first half is not there, its end is."""
+    end = len(content.rstrip(b"\0"))
+    start = (end - 1) // 512 * 512 - 512
+    content[start : start + 512] = bytes(512)
+    return content
+
+
 @dataclass(frozen=True)
 class Damage:
     name: str
@@ -118,6 +126,7 @@ class Damage:
 DAMAGES = (
     Damage("none", lambda folder: None, NODES),
     Damage("log cut", edit("log.17", cut_last_entry), NODES - 1, says="/log.17: offset 4276: cut off 50 bytes"),
+    Damage("log torn", edit("log.17", lose_a_sector), 35, says="/log.17: offset 3392: cut off 1166 bytes"),
     Damage("log rotten at its end", flip("log.17", -20), REFUSED, says="/log.17: offset 4497: damaged entry"),
     Damage("log rotten inside", edit("log.17", rot_in_entry_10), REFUSED, says="/log.17: offset 2066: damaged entry"),
     # Apache takes it for the end of the log, and drops ten acknowledged writes.
@@ -133,6 +142,7 @@ DAMAGES = (
     Damage("snapshot empty", put("snapshot.16", b""), NODES),
     Damage("snapshot rotten", flip("snapshot.16", 500), NODES, says="/snapshot.16: offset "),
     Damage("snapshot of another magic", flip("snapshot.16", 0), NODES, says="/snapshot.16: offset 0: not a snapshot"),
+    Damage("snapshot of another version", flip("snapshot.16", 7), NODES),
     Damage(
         "both snapshots rotten", both(flip("snapshot.16", 500), flip("snapshot.0", 100)), REFUSED, says=": none of 2"
     ),
@@ -178,7 +188,7 @@ def test_damaged_files(damage: Damage, whole: Path, tmp_path: Path) -> None:
         assert [line for line in printed.splitlines() if line.startswith("zabra: ")] == printed.splitlines()[-1:]
     elif "removed" not in damage.says:
         assert before.keys() <= after.keys()
-    if damage.ours == NODES - 1:
+    if "cut off" in damage.says:
         (aside,) = files.glob("torn.*")
         assert after["log.17"].rstrip(b"\0") + aside.read_bytes() == before["log.17"].rstrip(b"\0")
 
