@@ -146,20 +146,21 @@ class Snapshotter:
 
     def _fail(self, error: BaseException) -> None:
         """A snapshot that cannot be written is given up; the log still has everything (ZOOKEEPER-3082)."""
-        writer, self._writer = self._writer, None
-        if writer is None:
-            return
+        if self._writer is not None:
+            _log.error("snapshot given up: %s", error)
+            self._give_up(self._writer)
+
+    def _give_up(self, writer: SnapshotWriter) -> None:
+        self._writer = None
         if self._dump is not None:
             self._dump.close()
             self._dump = None
         self._parts = []
         self._size = 0
-        _log.error("snapshot given up: %s", error)
         self._worker.submit(writer.abort, lambda _, __: None)
 
     def stop(self) -> None:
-        """Give up what is running."""
+        """Begin nothing more, and give up what is not with the worker yet. Its file goes, too: roles come and go."""
         self._stopped = True
-        if self._dump is not None:
-            self._dump.close()
-            self._dump = None
+        if self._dump is not None and self._writer is not None:
+            self._give_up(self._writer)

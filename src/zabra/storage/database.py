@@ -471,14 +471,26 @@ class Database:
         return self._disk.size(f"{self._store.path}/{files[0][1]}") if files else 0
 
     def log_runs(self, zxid: int) -> Sequence[tuple[int, int]]:
-        """The zxids of ``read_log(zxid)`` from the base on, as (first, last) of runs without a gap. Reads no log."""
-        files = self._logs.files_below(zxid)
+        """The zxids of ``read_log(zxid)`` from the base on, as (first, last) of runs without a gap. Reads no log.
+
+        Raises :class:`LogChangedError` when a purge removes files just now, as the next does.
+        """
+        files = self._files_below(zxid)
         runs = [*self._runs, (self._run_first, self._run_next - 1)]
         return [(max(first, files[0][0]), last) for first, last in runs if last >= files[0][0]] if files else []
 
     def log_size(self, zxid: int) -> int:
         """Bytes of the log files behind the one that ``read_log(zxid)`` begins with."""
-        return sum(self._disk.size(path) for _, path in self._logs.files_below(zxid)[1:])
+        try:
+            return sum(self._disk.size(path) for _, path in self._files_below(zxid)[1:])
+        except OSError as error:
+            raise LogChangedError(str(error)) from error
+
+    def _files_below(self, zxid: int) -> list[tuple[int, str]]:
+        try:
+            return self._logs.files_below(zxid)
+        except OSError as error:
+            raise LogChangedError(str(error)) from error
 
     def read_log(self, zxid: int) -> Iterator[Entry]:
         """Applied entries on disk, from the newest log file that begins below ``zxid``; without one, from the first.

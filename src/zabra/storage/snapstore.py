@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 from zlib import adler32
 
@@ -288,7 +289,9 @@ class SnapshotStore:
         """Remove what a crash left of snapshots being written."""
         for name in self._disk.listdir(self.path):
             if name.startswith(f"{TMP_PREFIX}{SNAPSHOT_PREFIX}."):
-                self._disk.unlink(f"{self.path}/{name}")
+                # One may be given up by its writer just now.
+                with suppress(FileNotFoundError):
+                    self._disk.unlink(f"{self.path}/{name}")
 
     def discard_after(self, zxid: int) -> None:
         """Remove snapshots newer than ``zxid``, newest first, durably.

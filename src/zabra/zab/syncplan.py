@@ -20,6 +20,7 @@ inside an epoch is seen here, one at the end of an epoch only the storage knows,
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -71,7 +72,10 @@ class History(Protocol):
         """Bytes of the newest snapshot file; 0 without one."""
 
     def log_runs(self, zxid: int) -> Sequence[tuple[int, int]]:
-        """The zxids of ``read_log(zxid)`` as (first, last) of each run without a gap, in order. Reads no log."""
+        """The zxids of ``read_log(zxid)`` as (first, last) of each run without a gap, in order. Reads no log.
+
+        Raises :class:`LogChangedError`, as the next two do.
+        """
 
     def log_size(self, zxid: int) -> int:
         """Bytes of the log files behind the one that ``read_log(zxid)`` begins with."""
@@ -81,7 +85,7 @@ class History(Protocol):
 
 
 class LogChangedError(ZabraError):
-    """The log on disk does not have any more what a plan found there; the connection must be closed."""
+    """The log on disk does not have any more what was there. While it is being sent the connection must be closed."""
 
 
 class SyncPlan(NamedTuple):
@@ -152,7 +156,9 @@ def choose_sync(
     elif low <= peer <= high:
         plan = _from_memory(committed, peer, high)
     elif peer < low and size_factor >= 0:
-        plan = _from_disk(history, peer, low, high, size_factor)
+        # A purge may be at work on those files.
+        with suppress(LogChangedError):
+            plan = _from_disk(history, peer, low, high, size_factor)
     return plan or SyncPlan(Packet.SNAP, last, last)
 
 

@@ -9,6 +9,7 @@ from memdisk import MemoryDisk
 from rig import Client, Rig, create_body, delete_body, set_body
 
 from zabra.consts import Op
+from zabra.pipeline import snapshots
 from zabra.pipeline.snapshots import NODES_PER_TURN, SnapshotPolicy, Snapshotter
 from zabra.storage.snapstore import SnapshotStore
 from zabra.tree.tree import DataTree
@@ -163,15 +164,28 @@ def test_a_snapshot_that_lacks_a_piece_is_never_shown() -> None:
     assert not bench.snapshotter.running
 
 
-def test_stop_gives_up_what_runs() -> None:
+def test_stop_gives_up_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(3 * NODES_PER_TURN)
+    monkeypatch.setattr(snapshots, "_CHUNK", 1)
     bench.snapshotter.take_nowait()
     bench.rig.scheduler.ready.popleft()()
+    bench.rig.worker.step()
+    assert len(bench.disk.listdir("/snap")) == 1, "it is being written"
     bench.snapshotter.stop()
     bench.rig.work()
     assert bench.rig.tree.dump is None
     assert not bench.snapshotter.take_nowait()
-    assert not any(name.startswith("snapshot.") for name in bench.disk.listdir("/snap"))
+    assert bench.disk.listdir("/snap") == []
+
+
+def test_a_snapshot_that_is_with_the_worker_is_finished_behind_a_stop() -> None:
+    bench = Bench(3)
+    bench.snapshotter.take_nowait()
+    for _ in range(2):
+        bench.rig.scheduler.ready.popleft()()
+    bench.snapshotter.stop()
+    bench.rig.work()
+    assert bench.load()[2] == bench.rig.tree.last_zxid
 
 
 def test_the_dump_waits_for_a_slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import logging
 
@@ -530,6 +531,24 @@ def test_a_damaged_entry_is_told_and_not_passed_over():
     disk.inodes[f"{FOLDER}/log.100000005"].data[100] ^= 1
     with pytest.raises(LogChangedError, match=r"log\.100000005: offset 16: an entry that does not verify"):
         list(database.read_log(z(1, 5)))
+
+
+@pytest.mark.parametrize("call", ["open", "size"])
+def test_a_log_that_is_purged_just_now_is_told(call, monkeypatch):
+    disk, _, database = cut_disk()
+    real = getattr(disk, call)
+
+    def purged(path, **mode):
+        if "/log." in path:
+            raise FileNotFoundError(errno.ENOENT, "no such file", path)
+        return real(path, **mode)
+
+    monkeypatch.setattr(disk, call, purged)
+    with pytest.raises(LogChangedError):
+        database.log_size(0 if call == "size" else z(2, 1))
+    if call == "open":
+        with pytest.raises(LogChangedError):
+            database.log_runs(z(2, 1))
 
 
 def test_what_is_logged_and_not_applied_is_not_read():

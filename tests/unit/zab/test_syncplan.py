@@ -171,3 +171,17 @@ def test_a_long_sync_goes_in_pieces_of_some_size(monkeypatch):
     assert named == ["DIFF 100000009"] + [
         f"{kind} 10000000{n}" for n in range(1, 10) for kind in ("PROPOSAL", "COMMIT")
     ]
+
+
+@pytest.mark.parametrize("method", ["log_runs", "log_size"])
+def test_a_purge_that_comes_in_between_means_a_snapshot(method):
+    class Purged(MemoryHistory):
+        pass
+
+    def gone(self, zxid):
+        raise LogChangedError("log.1: no such file")
+
+    entries = [entry(1, n) for n in range(1, 10)]
+    assert choose_sync(Purged(entries[5:], [entries]), z(1, 2)).op == Packet.DIFF
+    setattr(Purged, method, gone)
+    assert choose_sync(Purged(entries[5:], [entries]), z(1, 2)) == SyncPlan(Packet.SNAP, z(1, 9), z(1, 9))
