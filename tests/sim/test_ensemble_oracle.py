@@ -48,6 +48,7 @@ class Machine:
         self.tree = SimpleNamespace(last_zxid=0, digest_enabled=False)
         self.role = None
         self.leads = None
+        self.membership = membership(0)
 
     def log(self, *payloads, sync=True):
         for payload in payloads:
@@ -225,6 +226,26 @@ def test_a_new_membership_needs_both_quorums_and_then_counts(world):
         machine.log(session(z(1, 3), 9))
     world.machines[0].tree.last_zxid = z(1, 3)
     world.refuses("only servers")
+
+
+def test_an_epoch_completes_a_change_whose_transaction_is_lost(world):
+    """Two of four voters are no quorum; without the fourth's vote they are one of three."""
+    world = World(4)
+    told = []
+    world.oracle.on_membership = told.append
+    leader, follower, *_ = world.machines
+    leader.membership = membership(3, 1).with_version(z(1, 1))
+    leader.lead(2)
+    world.oracle.catch_up()
+    assert told == [leader.membership]
+    for machine in (leader, follower):
+        machine.log(session(z(2, 1), 1))
+    leader.follow(z(2, 1))
+    world.oracle.catch_up()
+    leader.log(session(z(2, 2), 2))
+    leader.follow(z(2, 2))
+    with pytest.raises(Violation, match="only servers"):
+        world.oracle.catch_up()
 
 
 def refusal(zxid, code):

@@ -86,6 +86,13 @@ class Machine(Host):
         """The epoch that it leads and serves in, or None."""
         return epoch_of(self.tree.last_zxid) if self.serving and self.mode == "leader" else None
 
+    @property
+    def membership(self) -> EnsembleConfig:
+        """What its running server takes for the committed membership."""
+        assert self.server is not None
+        assert self.server.member is not None
+        return self.server.member.context.membership.config
+
     def boot_settings(self) -> Settings:
         """As ``zoo.cfg`` and the dynamic file beside it have them now (``config.load`` reads real files)."""
         disk = ProcessDisk(self.disk, Process("config"))

@@ -59,6 +59,10 @@ class Watched(Protocol):
     def view(self) -> DiskView:
         """Its disk."""
 
+    @property
+    def membership(self) -> EnsembleConfig:
+        """What its running server takes for the committed membership."""
+
 
 @dataclass(slots=True)
 class _Seen:
@@ -172,6 +176,11 @@ class EnsembleOracle(Judge):
                 f" 0x{self.model.zxid:x} was committed"
             )
         self.epoch = epoch
+        config = machine.membership
+        if config.version > self.verifier.version:
+            # A change that was seen, and whose transaction may be lost with the leader before: the epoch completes it.
+            self.verifier = make_verifier(config)
+            self.on_membership(config)
 
     # -- the history
 
