@@ -27,6 +27,8 @@ from zabra.zab.packets import ForwardedRequest
 _unpack_int = Struct(">i").unpack_from
 #: length, xid, type
 _pack_frame = Struct(">iii").pack
+#: setData, create, create2.
+_FREQUENT: Final = frozenset({5, 1, 15})
 #: What a client's frame has before the record.
 _HEADER: Final = bytes(8)
 
@@ -171,26 +173,52 @@ class LocalPipeline:
         """
         self.stamp()
         remote = self._remotes.get(learner) or self._remote(learner)
-        sessions = self.sessions.sessions
+        # Frequent writes of one client that follow one another.
+        run: list[ForwardedRequest] = []
+        run_session = run_op = 0
+        run_identities: tuple[Identity, ...] | None = None
         for request in requests:
             session_id, _, op, _, identities = request
+            if run:
+                if session_id == run_session and op == run_op and identities == run_identities:
+                    run.append(request)
+                    continue
+                self._forwarded_run(remote, run)
+                run = []
+            if op in _FREQUENT:
+                run.append(request)
+                run_session, run_op, run_identities = session_id, op, identities
+                continue
             if op == 9:
                 return True
             remote.identities = identities or ()
-            session = sessions.get(session_id)
-            if (
-                op != 5
-                or session is None
-                or session.owner is not remote
-                or session.closing
-                or session.local
-                or not self._frequent(remote, session, request)
-            ):
-                self._forwarded_one(remote, session, request)
+            self._forwarded_one(remote, request)
+        if run:
+            self._forwarded_run(remote, run)
         return False
 
-    def _forwarded_one(self, remote: _Remote, session: Session | None, request: ForwardedRequest) -> None:
+    def _forwarded_run(self, remote: _Remote, run: list[ForwardedRequest]) -> None:
+        """Prepare frequent writes of one kind and client; those that fit on the short way, in their client's bytes."""
+        session_id, _, op, _, identities = run[0]
+        remote.identities = identities or ()
+        prepare = self.set_data_run if op == 5 else self.create_run
+        chunk = b"".join(
+            [_pack_frame(len(record) + 8, xid, op) + record for _, xid, _, record, _ in run],
+        )
+        pos = done = 0
+        while done < len(run):
+            session = self.sessions.sessions.get(session_id)
+            if session is not None and session.owner is remote and not session.closing and not session.local:
+                pos, taken, _ = prepare(remote, session, chunk, pos, len(chunk) - 16, len(chunk))
+                done += taken
+            if done < len(run):
+                self._forwarded_one(remote, run[done])
+                pos += 12 + len(run[done].record)
+                done += 1
+
+    def _forwarded_one(self, remote: _Remote, request: ForwardedRequest) -> None:
         session_id, xid, op, record, _ = request
+        session = self.sessions.sessions.get(session_id)
         if op not in CLIENT_WRITES:
             self._unusual(remote, session, request)
             return
@@ -203,8 +231,6 @@ class LocalPipeline:
                 self._refuse(remote, request, code if code != Code.UNKNOWN_SESSION else Code.SESSION_EXPIRED)
                 return
         assert session is not None
-        if op in (5, 1, 15) and not session.local and self._frequent(remote, session, request):
-            return
         try:
             if op == Op.MULTI:
                 self.prep.multi(remote, session, xid, _HEADER + record)
@@ -212,15 +238,6 @@ class LocalPipeline:
                 self.prep.single(remote, session, xid, op, _HEADER + record)
         except MarshallingError:
             self._refuse(remote, request, Code.MARSHALLING_ERROR)
-
-    def _frequent(self, remote: _Remote, session: Session, request: ForwardedRequest) -> int:
-        """Prepare a setData or create on the short way: a run of one, as its client sent it. 0: it was left."""
-        _, xid, op, record, _ = request
-        size = len(record)
-        if size < 8:
-            return 0
-        run = self.set_data_run if op == 5 else self.create_run
-        return run(remote, session, _pack_frame(size + 8, xid, op) + record, 0, 1, size + 8)[1]
 
     def _may_be_local(self, session_id: int) -> bool:
         """Whether it can be a local session of another server (``LeaderSessionTracker.checkSession``)."""

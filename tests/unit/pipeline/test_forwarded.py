@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from struct import pack
 
 import pytest
@@ -321,3 +322,45 @@ def test_half_a_set_data_among_others_is_refused_alone(leader: LeaderRig, record
         LEARNER, iter([ForwardedRequest(SESSION, 6, Op.SET_DATA, each, ()) for each in records])
     )
     assert [decode_txn(payload)[0].type for payload, _ in leader.outbox.proposed] == [Op.SET_DATA, -1, Op.SET_DATA]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_requests_that_come_together_are_what_they_are_one_by_one(seed: int) -> None:
+    """Good ones, refused ones, halves; of two clients, of sessions that the leader does not know, with other rights."""
+    rng = random.Random(seed)
+    bodies = [
+        *[(Op.SET_DATA, set_body(name, b"x", version)) for name in ("/a", "/c", "/none") for version in (-1, -1, 0)],
+        *[(Op.CREATE, create_body(f"/a/n{number}", b"", flags)) for number in range(6) for flags in (0, 0, 1, 2)],
+        *[(Op.CREATE2, create_body(f"/d/n{number}")) for number in range(3)],
+        *[(op, record) for op in (Op.SET_DATA, Op.CREATE) for record in (b"", b"\0\0\0\2/a", b"\0\0\0\2/")],
+        (Op.DELETE, delete_body("/a/n1")),
+    ]
+    requests = []
+    while len(requests) < 60:
+        session_id = rng.choice((SESSION, SESSION, SESSION, SESSION + 1, SESSION + 2))
+        identities = rng.choice(((("ip", "10.0.0.1"),), (("ip", "10.0.0.1"),), (("ip", "10.0.0.2"),)))
+        kind = rng.choice((Op.SET_DATA, Op.CREATE, Op.CREATE2, None))
+        for _ in range(rng.randrange(1, 7)):
+            op, record = rng.choice([body for body in bodies if kind in (None, body[0])])
+            requests.append(ForwardedRequest(session_id, len(requests), op, record, identities))
+    outcomes = []
+    for together in (True, False):
+        leader = LeaderRig()
+        begin(leader)
+        begin(leader, SESSION + 1)
+        ask(leader, Op.CREATE, create_body("/a"))
+        ask(leader, Op.CREATE, create_body("/d"))
+        ask(leader, Op.CREATE, create_body("/c", b"", 0, ((31, "ip", "10.0.0.2"),)))
+        if together:
+            leader.pipeline.forwarded(LEARNER, iter(requests))
+        else:
+            for request in requests:
+                leader.pipeline.forwarded(LEARNER, iter([request]))
+        payloads = [payload for payload, _ in leader.outbox.proposed]
+        # Those that went the short way.
+        plain = [type(write) is tuple for _, write in leader.outbox.proposed]
+        leader.commit()
+        assert not leader.prep.pending.changes
+        outcomes.append((payloads, plain, leader.tree.digest))
+    assert outcomes[0] == outcomes[1]
+    assert [decode_txn(payload)[0].cxid for payload in outcomes[0][0]] == list(range(len(requests)))
