@@ -244,14 +244,13 @@ class Connection(ConnectionOut, asyncio.Protocol):
                             outstanding = hub.pipeline.stamp()
                         run = hub.set_data_run if op == 5 else hub.create_run
                         until = turn if turn <= last else last + 1
-                        pos, taken, last_xid = run(self, session, chunk, pos, until, limit)
+                        pos, taken, xid = run(self, session, chunk, pos, until, limit)
                         if taken:
                             if taken == 1:
                                 waiting.append(None)
                             else:
                                 waiting.extend(repeat(None, taken))
                             count += taken
-                            xid = last_xid
                             continue
             length = _unpack_int(chunk, pos)[0]
             if not 0 <= length <= limit:
@@ -288,7 +287,10 @@ class Connection(ConnectionOut, asyncio.Protocol):
             if out:
                 self.flush()
             if waiting:
-                self._hold_if_crowded(outstanding + count if outstanding >= 0 else hub.pipeline.outstanding)
+                if outstanding < 0:
+                    outstanding = hub.pipeline.outstanding
+                if outstanding + count > hub.outstanding_limit:
+                    self._hold_if_crowded(hub.pipeline.outstanding)
         else:
             self._end_chunk(chunk, pos, reads, count, big, now)
 

@@ -176,7 +176,7 @@ class ForwardingPipeline:
         out = self._out
         auth_info = queue.auth_info
         size_of_chunk = len(chunk)
-        count = last_xid = 0
+        count = xid = 0
         while pos < until:
             length, xid, op, path_length = _unpack_head(chunk, pos)
             start = pos + 16
@@ -191,10 +191,9 @@ class ForwardingPipeline:
             out.append(_pack_start(_REQUEST, -1, length + 8, session_id) + chunk[pos + 4 : end] + auth_info)
             queue.append((xid, conn, 5, None))
             count += 1
-            last_xid = xid
             pos = end
         self._forwarded += count
-        return pos, count, last_xid
+        return pos, count, xid
 
     def create_run(
         self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
@@ -209,7 +208,7 @@ class ForwardingPipeline:
         known_acls = self._acls
         kind = _unpack_int(chunk, pos + 8)[0]
         size_of_chunk = len(chunk)
-        count = last_xid = 0
+        count = xid = 0
         while pos < until:
             length, xid, op, path_length = _unpack_head(chunk, pos)
             start = pos + 16
@@ -223,10 +222,9 @@ class ForwardingPipeline:
             out.append(_pack_start(_REQUEST, -1, length + 8, session_id) + chunk[pos + 4 : end] + auth_info)
             queue.append((xid, conn, kind, None))
             count += 1
-            last_xid = xid
             pos = end
         self._forwarded += count
-        return pos, count, last_xid
+        return pos, count, xid
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Forward any other write. Raises MarshallingError."""

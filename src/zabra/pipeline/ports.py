@@ -58,7 +58,8 @@ class LearnerData(Protocol):
 #: ``run(conn, session, chunk, pos, until, limit)`` submits the requests of a kind that stand in a row in ``chunk``,
 #: from ``pos`` on, which is before ``until``. They begin before ``until``, from where to the end of the chunk are 16
 #: bytes at least; each is a whole frame of at most ``limit`` bytes. Returns where it ends, how many requests it took,
-#: and the xid of the last one. The one it ends at, if it is of the kind, has to go through :meth:`Pipeline.submit`.
+#: and the xid of the last one looked at. The one it ends at, if it is of the kind, has to go through
+#: :meth:`Pipeline.submit`.
 Run = Callable[[Requester, Session, bytes, int, int, int], tuple[int, int, int]]
 
 

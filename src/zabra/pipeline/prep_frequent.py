@@ -76,7 +76,7 @@ def set_data_run(
     """Prepare the setDatas that stand in a row from ``pos`` on, each a whole frame of at most ``limit`` bytes.
 
     They begin before ``until``, from where to the end of the chunk are 16 bytes at least. Returns where the first one
-    stands that was left, how many were prepared, and the xid of the last of them.
+    stands that was left, how many were prepared, and the xid of the last one looked at.
     """
     pending = prep.pending
     changes = pending.changes
@@ -89,7 +89,7 @@ def set_data_run(
     size_of_chunk = len(chunk) if not prep.enforce_quota else 0
     payloads: list[bytes] = []
     writes: list[Proposal] = []
-    last_xid = 0
+    xid = 0
     joins = False
     try:
         while pos < until:
@@ -97,7 +97,7 @@ def set_data_run(
             start = pos + 16
             stop = start + path_length
             end = pos + 4 + length
-            if op != 5 or not start < stop <= end - 8 or end > size_of_chunk or length > limit:
+            if op != 5 or path_length < 1 or path_length > length - 20 or end > size_of_chunk or length > limit:
                 break
             size = _unpack_int(chunk, stop)[0]
             tail = stop + 4 + size
@@ -129,12 +129,14 @@ def set_data_run(
             new.mark = 0
             # A zero digest nearly always means "below /zookeeper"; testing it first spares the prefix test.
             if before or not path.startswith(b"/zookeeper/"):
-                if stored or owner or count != _NO_CHILDREN:
-                    # What is shown of cversion and owner differs from what is stored.
-                    kept = _pack_int(stored) + kept[4:8] + _pack_long(owner)
-                text = _pack_set_digest(czxid, zxid, pzxid, ctime, now_ms, version, kept)
                 # One checksum of a copy takes two thirds of the time of three.
-                after = new.digest = crc32(path + data + text if path != b"/" else data + text)
+                text = path + data
+                if stored or owner or count != _NO_CHILDREN:
+                    # What is shown of cversion and owner differs from what is stored; and the root has no path here.
+                    kept = _pack_int(stored) + kept[4:8] + _pack_long(owner)
+                    if path == b"/":
+                        text = data
+                after = new.digest = crc32(text + _pack_set_digest(czxid, zxid, pzxid, ctime, now_ms, version, kept))
                 difference = after - before
                 digest = digest + difference & _MASK64
             else:
@@ -148,14 +150,13 @@ def set_data_run(
             write = changes[path] = (zxid, new, path, conn, reply, joins, difference, None)
             writes.append(write)
             joins = True
-            last_xid = xid
             pos = end
     finally:
         if joins:
             prep.zxid = zxid
             pending.digest = digest
             prep.propose(payloads, writes)
-    return pos, len(writes), last_xid
+    return pos, len(writes), xid
 
 
 def create_run(
@@ -179,7 +180,7 @@ def create_run(
     size_of_chunk = len(chunk) if not prep.enforce_quota else 0
     payloads: list[bytes] = []
     writes: list[Proposal] = []
-    last_xid = 0
+    xid = 0
     joins = False
     # The parent: as it was before, its path without a last slash; what changes of it, and what stays of its stat and of
     # its checksum.
@@ -194,7 +195,7 @@ def create_run(
             start = pos + 16
             stop = start + path_length
             end = pos + 4 + length
-            if op != kind or not start < stop <= end - 12 or end > size_of_chunk or length > limit:
+            if op != kind or path_length < 1 or path_length > length - 24 or end > size_of_chunk or length > limit:
                 break
             size = _unpack_int(chunk, stop)[0]
             tail = stop + 4 + size
@@ -278,7 +279,6 @@ def create_run(
             write = changes[path] = (zxid, node, path, conn, reply, joins, difference, family)
             writes.append(write)
             joins = True
-            last_xid = xid
             pos = end
     finally:
         if joins:
@@ -289,7 +289,7 @@ def create_run(
             prep.zxid = zxid
             pending.digest = digest
             prep.propose(payloads, writes)
-    return pos, len(writes), last_xid
+    return pos, len(writes), xid
 
 
 def _plan_parent(
