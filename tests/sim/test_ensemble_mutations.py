@@ -15,6 +15,7 @@ from zabra.zab.effects import FlushLog, SaveSnapshot, Serve, StoreEpoch
 from zabra.zab.leader import Leader
 from zabra.zab.learner import Learner
 from zabra.zab.proposals import Proposals
+from zabra.zab.quorums import AckTracker, Majority
 from zabra.zab.syncplan import SyncPlan
 from zabra.zab.types import Vote
 
@@ -147,6 +148,21 @@ def leave_one_out_of_a_diff(patch):
     patch.setattr(SyncPlan, "_each_packet", shorter)
 
 
+def count_observers_in_a_quorum(patch):
+    """Wherever servers count who is with them: discovery, NEWLEADER, who still follows. Nobody else is fooled."""
+    patch.setattr(
+        Majority, "contains_quorum", lambda self, acks: len(acks & self.config.members.keys()) > len(self.voters) // 2
+    )
+
+    def add_ack(self, sid):
+        known = [acks for verifier, acks in self._acks if sid in verifier.config.members]
+        for acks in known:
+            acks.add(sid)
+        return bool(known)
+
+    patch.setattr(AckTracker, "add_ack", add_ack)
+
+
 def revalidate_every_session(patch):
     revalidated = Leader.revalidated
     patch.setattr(Leader, "revalidated", lambda self, conn, session, valid: revalidated(self, conn, session, True))
@@ -170,6 +186,7 @@ MUTATIONS = [
     (forward_in_another_order, range(1, 21)),
     (lose_a_forwarded_request, range(1, 21)),
     (revalidate_every_session, range(1, 41)),
+    (count_observers_in_a_quorum, range(1, 41)),
 ]
 
 

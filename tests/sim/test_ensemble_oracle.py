@@ -17,7 +17,7 @@ from zabra.sim.ensemble_oracle import EnsembleOracle
 from zabra.sim.loop import Process, new_loop
 from zabra.sim.trace import Trace
 from zabra.sim.violation import Violation
-from zabra.wire.records_txn import CreateSessionTxn, CreateTxn, ErrorTxn, SetDataTxn
+from zabra.wire.records_txn import CreateSessionTxn, CreateTxn, ErrorTxn, SetAclTxn, SetDataTxn
 from zabra.wire.txns import TxnHeader, encode_txn
 from zabra.zxid import make_zxid
 
@@ -292,3 +292,43 @@ def test_a_write_is_newer_than_everything_that_was_known_when_it_was_sent(world)
     world.machines[0].tree.last_zxid = z(1, 2)
     with pytest.raises(Violation, match="was acknowledged before it was sent"):
         world.oracle.write_acked(call, z(1, 2), 0, pack(">i", 2) + b"/a")
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "right"),
+    [
+        (Call(Op.SET_DATA, b"/a"), Code.NO_AUTH, "was closed once"),
+        (Call(Op.SET_DATA, b"/a", seen_before=z(1, 4)), Code.NO_AUTH, "has been seen open again"),
+        (Call(Op.SET_DATA, b"/a"), Code.INVALID_ACL, "brings none"),
+        (Call(Op.CREATE, b"/a/b", acl=()), Code.INVALID_ACL, "brings none that is valid"),
+        (Call(Op.DELETE, b"/a"), Code.NO_AUTH, "may change the root"),
+        (Call(Op.CREATE_CONTAINER, b"/a/b"), Code.NO_AUTH, "is none of those that are checked early"),
+        (Call(Op.SET_DATA, b"/none"), Code.NO_AUTH, "concerns nothing that is there"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_write_is_refused_early_only_if_some_tree_that_its_client_may_see_forbids_it(world, call, code, right):
+    closed, opened = ((17, "world", "anyone"),), ((31, "world", "anyone"),)
+    world.oracle.checks_early = True
+    for counter, body in enumerate(
+        (CreateTxn(b"/a", b"", opened, False, 1), SetAclTxn(b"/a", closed, 1), SetAclTxn(b"/a", opened, 2)), start=2
+    ):
+        kind = Op.CREATE if counter == 2 else Op.SET_ACL
+        asked = Call(kind, b"/a", acl=body.acl)
+        asked.session_id = 7
+        world.oracle.calls[7, counter] = asked
+        world.everywhere(encode_txn(TxnHeader(7, counter, z(1, counter), 0, kind), body, None))
+    world.machines[0].tree.last_zxid = z(1, 4)
+    call.session_id, call.xid = 8, 1
+    world.oracle.calls[8, 1] = call
+    if right in ("was closed once", "brings none that is valid"):
+        world.oracle.refused_early(call, code)
+        assert (8, 1) not in world.oracle.calls, "it must not be done all the same"
+    else:
+        with pytest.raises(Violation, match="and it has the right"):
+            world.oracle.refused_early(call, code)
+
+
+def test_no_write_is_refused_early_where_that_is_not_wanted(world):
+    with pytest.raises(Violation, match="no transaction says so"):
+        world.oracle.refused_early(Call(Op.SET_DATA, b"/a"), Code.NO_AUTH)

@@ -63,6 +63,8 @@ class Call:
     sent_at: float = 0.0
     #: The newest zxid that any client had been told of.
     acked_before: int = -1
+    #: The newest zxid that its client had been told of.
+    seen_before: int = 0
     # Filled in by the reply, None while there is none; for good if the connection is lost first.
     err: int | None = None
     zxid: int = -1

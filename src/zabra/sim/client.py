@@ -62,8 +62,9 @@ class SimClient(asyncio.Protocol):
         self.on_up: Callable[[], None] = lambda: None
         #: Sessions that expired under this client.
         self.expired = 0
-        #: Replies so far.
+        #: Replies so far, and those of them to writes.
         self.answered = 0
+        self.written = 0
         #: It has fallen silent for good.
         self.stopped = False
         self.book = WatchBook(oracle.model)
@@ -195,6 +196,7 @@ class SimClient(asyncio.Protocol):
         call.identities = self._identities
         call.sent_at = self._sent_at = self._loop.now
         call.acked_before = self._oracle.acked
+        call.seen_before = self._last_zxid
         if call.op in WRITES:
             self._oracle.calls[self.session_id, xid] = call
         if self.history is not None:
@@ -286,7 +288,8 @@ class SimClient(asyncio.Protocol):
             raise Violation(f"reply to {xid}, expected that to {self.pending[0] if self.pending else None}")
         call = self.pending.popleft()
         oracle = self._oracle
-        if zxid < self._last_zxid and call.op != Op.AUTH:
+        early = zxid == 0 and err != 0 and call.op in WRITES
+        if zxid < self._last_zxid and call.op != Op.AUTH and not early:
             raise Violation(f"{call}: the zxid goes back from 0x{self._last_zxid:x} to 0x{zxid:x}")
         oracle.touched[self.session_id] = (call.sent_at, self.timeout_ms)
         self.answered += 1
@@ -299,12 +302,17 @@ class SimClient(asyncio.Protocol):
             if err:
                 raise Violation(f"authentication failed with {err}")
             return
+        if early:
+            oracle.refused_early(call, err)
+            self.on_reply(call)
+            return
         oracle.seen(zxid)
         self._last_zxid = zxid
         self.book.advance(zxid, self._identities)
         if self.book.owed:
             raise Violation(f"{call} shows 0x{zxid:x} before the event {self.book.owed[0]}")
         if call.op in WRITES:
+            self.written += 1
             oracle.write_acked(call, zxid, err, body)
         elif call.op in _READS:
             oracle.read_answered(call, zxid, err, body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from zabra.config import java_properties
@@ -21,6 +21,7 @@ from zabra.zxid import epoch_of
 CLIENT_PORT: Final = 2181
 QUORUM_PORT: Final = 2888
 ELECTION_PORT: Final = 3888
+OBSERVER_PORT: Final = 2191
 _CONFIG_FILE: Final = "/conf/zoo.cfg"
 
 
@@ -68,7 +69,11 @@ class Machine(Host):
     @property
     def role(self) -> object | None:
         """What its server is as long as it applies what is committed; another object for each time it does."""
-        return self.server.serving_parts if self.process.alive and self.server is not None else None
+        server = self.server
+        if server is None or not self.process.alive or server.serving_parts is None:
+            return None
+        # One that only reads knows nothing of what is committed.
+        return server.serving_parts if self.mode != "read-only" else None
 
     @property
     def serving(self) -> bool:
@@ -77,7 +82,7 @@ class Machine(Host):
 
     @property
     def mode(self) -> str:
-        """``leader``, ``follower``, ``observer``, ``looking``; ``down`` without a process."""
+        """``leader``, ``follower``, ``observer``, ``looking``, ``read-only``; ``down`` without a process."""
         member = self.server.member if self.running and self.server is not None else None
         return member.mode if member is not None else "down"
 
@@ -125,14 +130,16 @@ class Machine(Host):
             self.disk.settle_names(folder)
 
     def configure(self, config: EnsembleConfig) -> None:
-        """Write ``zoo.cfg`` anew, with the membership in it."""
+        """Write ``zoo.cfg`` anew, with the membership in it; whatever the disk does to servers, this succeeds."""
         assert not self.running
+        plan, self.disk.plan = self.disk.plan, lambda name, path, size: None
         disk = ProcessDisk(self.disk, Process("config"))
         disk.makedirs("/conf")
         for name in disk.listdir("/conf"):
             disk.unlink(f"/conf/{name}")
         lines = [f"dataDir={self.settings.data_dir}", *config.lines()]
         disk.write_atomic(_CONFIG_FILE, "\n".join(lines).encode())
+        self.disk.plan = plan
 
 
 def _is_member(key: str) -> bool:
@@ -157,6 +164,8 @@ class Cluster:
         self.machines: dict[int, Machine] = {}
         #: Where clients connect.
         self.addresses: list[tuple[str, int]] = []
+        #: Told of a machine that comes later.
+        self.on_added: Callable[[Machine], None] = lambda machine: None
         self._seed = seed
         self._settings = settings
         self._clock_rates = clock_rates
@@ -171,6 +180,7 @@ class Cluster:
         machine = Machine(sid, self.loop, self.network, self._seed, settings, clock_rate=rate)
         self.machines[sid] = machine
         self.addresses.append((machine.name, CLIENT_PORT))
+        self.on_added(machine)
         return machine
 
     def boot(self) -> None:

@@ -47,7 +47,7 @@ _KINDS: Final = {
     "unnamed": 1,
     "move": 1,
     "wipe": 1,
-    "reconfig": 4,
+    "reconfig": 6,
 }
 #: Seconds for which a server tries to listen.
 _BINDING: Final = 5.0

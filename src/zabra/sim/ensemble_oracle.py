@@ -24,12 +24,12 @@ from zabra.consts import Op
 from zabra.errors import Code
 from zabra.sim.calls import Call
 from zabra.sim.diskview import DiskView, zxid_of
+from zabra.sim.electorate import Electorate
 from zabra.sim.judge import Judge
 from zabra.sim.violation import Violation
 from zabra.tree.tree import DataTree
 from zabra.wire.records_txn import SetDataTxn
 from zabra.wire.txns import decode_txn
-from zabra.zab.quorums import QuorumVerifier, make_verifier
 from zabra.zxid import epoch_of, make_zxid
 
 #: Answers to requests that were not looked at.
@@ -92,7 +92,7 @@ class EnsembleOracle(Judge):
         self.epoch = 0
         self.leaders: dict[int, int] = {}
         #: The committed membership.
-        self.verifier: QuorumVerifier = make_verifier(config)
+        self.verifier = Electorate(config)
         self.on_membership: Callable[[EnsembleConfig], None] = lambda config: None
         #: Whether nothing has gone wrong by the simulator's doing since some second.
         self.is_calm: Callable[[float], bool] = lambda since: True
@@ -179,7 +179,7 @@ class EnsembleOracle(Judge):
         config = machine.membership
         if config.version > self.verifier.version:
             # A change that was seen, and whose transaction may be lost with the leader before: the epoch completes it.
-            self.verifier = make_verifier(config)
+            self.verifier = Electorate(config)
             self.on_membership(config)
 
     # -- the history
@@ -224,7 +224,7 @@ class EnsembleOracle(Judge):
         if header.type == Op.RECONFIG:
             assert isinstance(body, SetDataTxn)
             config = parse_config((body.data or b"").decode())
-            verifiers.append(make_verifier(config))
+            verifiers.append(Electorate(config))
         holders = {machine.sid for machine in self.machines if machine.view.holds(zxid, payload)}
         for verifier in verifiers:
             if not verifier.contains_quorum(holders):

@@ -10,9 +10,9 @@ from typing import Final
 from zabra.config.dynamic import EnsembleConfig
 from zabra.config.model import FOUR_LETTER_WORDS, Settings
 from zabra.pipeline import snapshots
-from zabra.sim.checkers import check_snapshot, check_tree_at
+from zabra.sim.checkers import check_bounds, check_idle, check_snapshot, check_tree_at
 from zabra.sim.client import SimClient
-from zabra.sim.cluster import Cluster, Machine, membership
+from zabra.sim.cluster import OBSERVER_PORT, Cluster, Machine, membership
 from zabra.sim.ensemble_faults import EnsembleFaults
 from zabra.sim.ensemble_oracle import EnsembleOracle, Watched
 from zabra.sim.history import History
@@ -31,12 +31,12 @@ _SUPER: Final = b"super:duper"
 
 def draw_ensemble(rng: random.Random) -> EnsembleConfig:
     """From one server to seven: voters and observers, now and then in groups."""
-    if rng.random() < 0.1:
+    if rng.random() < 0.15:
         voters = rng.choice((3, 6))
         groups = {sid: (sid - 1) % 3 + 1 for sid in range(1, voters + 1)}
-        weights = {sid: rng.choice((1, 1, 1, 2, 0)) for sid in groups}
-        if all(sum(weights[sid] for sid in groups if groups[sid] == group) for group in (1, 2, 3)):
-            return membership(voters, 0, groups, weights)
+        # Of six some may have no say, but no group is without one.
+        weights = {sid: rng.choice((1, 1, 1, 2, 0) if sid > 3 else (1, 1, 2)) for sid in groups}
+        return membership(voters, rng.choice((0, 0, 1)), groups, weights)
     voters = rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 7))
     return membership(voters, rng.choice((0, 0, 0, 1, 2)) if voters < 6 else 0)
 
@@ -77,6 +77,11 @@ def draw_settings(rng: random.Random, ensemble: EnsembleConfig) -> Settings:
         leader_max_concurrent_snap_syncs=rng.choice((1, 10)),
         leader_max_time_to_wait_for_epoch_ms=rng.choice((-1, -1, 1000)),
         sync_enabled=rng.random() < 0.9,
+        local_sessions_enabled=rng.random() < 0.2,
+        local_sessions_upgrading_enabled=rng.random() < 0.8,
+        readonly_mode_enabled=rng.random() < 0.2,
+        observer_master_port=rng.choice((0, 0, OBSERVER_PORT)),
+        enable_eager_acl_check=rng.random() < 0.25,
     )
 
 
@@ -105,8 +110,13 @@ class EnsembleRun:
         #: And so many they take to agree on a leader and to get in sync.
         self.recovery = 5 + 2 * settings.tick_time_ms * (settings.init_limit + settings.sync_limit) / 1000
         self.oracle = EnsembleOracle(
-            self.cluster.machines.values(), config, lambda: self.loop.now, tick_ms=settings.tick_time_ms
+            self.cluster.machines.values(),
+            config,
+            lambda: self.loop.now,
+            tick_ms=settings.tick_time_ms,
+            local_sessions=settings.local_sessions_enabled,
         )
+        self.oracle.checks_early = settings.enable_eager_acl_check
         self.history = History(REGISTERS, lambda: self.loop.now, self._sole_epoch)
         self.faults = EnsembleFaults(
             self.loop,
@@ -136,19 +146,13 @@ class EnsembleRun:
         self.faults.on_client_death = self._replace_client
         self.faults.on_reconfig = self._reconfigure
         self.faults.on_strand = lambda machine: self._write_now()
-        self._watched: set[int] = set()
+        self.cluster.on_added = self._watch
 
     # -- the lives of the servers
 
-    def _watch(self) -> None:
-        """Machines that are new."""
-        for sid, machine in self.cluster.machines.items():
-            if sid not in self._watched:
-                self._watched.add(sid)
-                self.faults.watch(machine)
-                self._listen_to(machine)
+    def _watch(self, machine: Machine) -> None:
+        self.faults.watch(machine)
 
-    def _listen_to(self, machine: Machine) -> None:
         def started() -> None:
             self.faults.disks[machine.sid].failed = False
 
@@ -267,7 +271,7 @@ class EnsembleRun:
     def _add_operator(self) -> None:
         rng = random.Random(f"operator {self.outcome.seed}")
         client = self._new_client(250, rng, _SUPER)
-        self.operator = Operator(client, self.cluster, rng)
+        self.operator = Operator(client, self.cluster, rng, pause=self.patience)
         client.start()
 
     def _replace_client(self) -> None:
@@ -294,7 +298,8 @@ class EnsembleRun:
         try:
             # Small enough that writes go on while a snapshot is taken.
             vars(snapshots)["NODES_PER_TURN"] = self.rng.choice((1, 3, nodes_per_turn))
-            self._watch()
+            for machine in self.cluster.machines.values():
+                self._watch(machine)
             self.cluster.boot()
             for _ in range(self.rng.randrange(2, 6)):
                 self._add_client()
@@ -303,6 +308,8 @@ class EnsembleRun:
             self._look_around()
             if self.rng.random() < 0.8:
                 self._run_for(self.recovery)
+            if self.rng.random() < 0.3:
+                self._reconfigure()
             self.faults.start()
             self._run_for(self._seconds)
             self._heal()
@@ -337,13 +344,17 @@ class EnsembleRun:
         return self.outcome.failure is not None or bool(self.loop.errors)
 
     def _look_around(self) -> None:
-        """Now and then: machines that are new, roles that should have ended, a tree as a whole."""
-        self._watch()
+        """Now and then: roles that should have ended, a tree as a whole."""
         self._checked(self._check_roles)
         serving = [machine for machine in self.cluster.machines.values() if machine.serving]
         if serving:
-            self._checked(lambda: self._check_tree(self.rng.choice(serving)))
+            self._checked(lambda: self._look_at(self.rng.choice(serving)))
         self.loop.call_later(self.patience / 4, self._look_around)
+
+    def _look_at(self, machine: Machine) -> None:
+        assert machine.server is not None
+        check_bounds(machine.server, self.network)
+        self._check_tree(machine)
 
     def _check_roles(self) -> None:
         """A leader without a quorum, or a learner without its leader, does not go on for long."""
@@ -383,6 +394,8 @@ class EnsembleRun:
     def _heal(self) -> None:
         """Nothing goes wrong any more: everybody is served again, and nothing is left behind when they go."""
         self.faults.heal()
+        if self.operator is not None:
+            self.operator.stop()
         self._trouble()
         for workload in self.workloads:
             workload.slow_down()
@@ -422,15 +435,20 @@ class EnsembleRun:
             self._run_for(1.0)
 
     def _wait_for_progress(self, seconds: float) -> None:
-        """Within ``seconds`` every client that lives has something answered, and every member serves."""
-        before = {
-            workload.client: workload.client.answered for workload in self.workloads if not workload.client.stopped
-        }
+        """Within ``seconds`` every client that lives has a write answered, and every member serves."""
+        before = {workload: workload.client.written for workload in self.workloads if not workload.client.stopped}
 
         def lacking() -> list[str]:
-            stuck = [f"{one.name} {one.state}" for one, count in before.items() if one.answered == count]
+            idlers = [one for one, count in before.items() if one.client.written == count]
+            for one in idlers:
+                if not one.client.pending:
+                    one.write_now()
+            stuck = [f"{one.client.name} {one.client.state}" for one in idlers]
             machines = self.cluster.machines
             members = [*self.oracle.verifier.voters, *self.oracle.verifier.observers]
+            for sid in members:
+                # It may be a member only since a change that a new leader completed.
+                self._boot(machines[sid])
             idle = [f"server {sid} {machines[sid].mode}" for sid in members if not machines[sid].serving]
             return stuck + idle
 
@@ -450,6 +468,8 @@ class EnsembleRun:
                 if zxid < last:
                     raise Violation(f"all is quiet and server {machine.sid} is at 0x{zxid:x}, not at 0x{last:x}")
                 self._check_tree(machine)
+                assert machine.server is not None
+                check_idle(machine.server)
 
     def _alone(self) -> None:
         """Every session has expired, with its ephemerals, everywhere."""
@@ -458,6 +478,9 @@ class EnsembleRun:
         self._quiet()
         if self.oracle.model.sessions:
             raise Violation(f"sessions live on without clients: {list(self.oracle.model.sessions)}")
+        for machine in self.cluster.machines.values():
+            if machine.serving and machine.server is not None and machine.server.hub.connections:
+                raise Violation(f"server {machine.sid} has {len(machine.server.hub.connections)} connections of nobody")
 
 
 def run_ensemble(seed: int) -> Outcome:

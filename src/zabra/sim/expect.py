@@ -28,6 +28,14 @@ from zabra.wire.txns import TxnBody
 
 _INT: Final = Struct(">i")
 _EPHEMERAL: Final = (Mode.EPHEMERAL, Mode.EPHEMERAL_SEQUENTIAL)
+#: The rights that a server may check by itself.
+_CHECKED_EARLY: Final = {
+    Op.CREATE: Perm.CREATE,
+    Op.CREATE2: Perm.CREATE,
+    Op.DELETE: Perm.DELETE,
+    Op.SET_DATA: Perm.WRITE,
+    Op.SET_ACL: Perm.ADMIN,
+}
 _SEQUENTIAL: Final = (Mode.PERSISTENT_SEQUENTIAL, Mode.EPHEMERAL_SEQUENTIAL, Mode.TTL_SEQUENTIAL)
 
 
@@ -113,6 +121,23 @@ def plan(view: View, call: Call) -> tuple[int, TxnBody]:
         return Op.CHECK, CheckVersionTxn(path, node.version + 1)
     view.put(path, node._replace(data=call.data, version=node.version + 1))
     return Op.SET_DATA, SetDataTxn(path, call.data, node.version + 1)
+
+
+def may_refuse_early(model: Model, call: Call, code: int) -> bool:
+    """Whether the server of a client may refuse its write with ``code`` before it goes to the leader.
+
+    What it knows is as of any zxid from the newest one that the client had seen on.
+    """
+    if call.op not in _CHECKED_EARLY:
+        return False
+    if code == Code.INVALID_ACL:
+        return call.op in (*CREATES, Op.SET_ACL) and not call.acl
+    above = call.op != Op.SET_DATA and call.op != Op.SET_ACL
+    nodes = model.nodes_since(parent_of(call.path) if above else call.path, call.seen_before)
+    right = _CHECKED_EARLY[call.op]
+    return code == Code.NO_AUTH and any(
+        node is not None and not may(node.acl, right, call.identities) for node in nodes
+    )
 
 
 def _plan_create(view: View, call: Call) -> TxnBody:

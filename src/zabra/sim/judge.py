@@ -17,7 +17,17 @@ from typing import Final, NamedTuple
 from zabra.consts import CONTAINER_OWNER, TTL_MS_MAX, Op
 from zabra.errors import Code
 from zabra.sim.calls import CREATES, Call
-from zabra.sim.expect import Refused, View, multi_reply, plan, plan_multi, read_reply, sorted_children, write_reply
+from zabra.sim.expect import (
+    Refused,
+    View,
+    may_refuse_early,
+    multi_reply,
+    plan,
+    plan_multi,
+    read_reply,
+    sorted_children,
+    write_reply,
+)
 from zabra.sim.model import Model, ModelError
 from zabra.sim.violation import Violation, difference
 from zabra.sim.watchbook import CONFIG
@@ -51,6 +61,8 @@ class Judge(ABC):
         #: Requests by (session, xid) that may still show up in the history.
         self.calls: dict[tuple[int, int], Call] = {}
         self._enforce_quota = enforce_quota
+        #: Whether servers refuse a write without the rights before it goes anywhere.
+        self.checks_early = False
         #: (session, xid) of every logged request -> its zxid.
         self._seen: dict[tuple[int, int], int] = {}
         #: Session -> zxid of its creation, those that have ended included.
@@ -204,6 +216,16 @@ class Judge(ABC):
             raise Violation(f"{call} is 0x{zxid:x}, 0x{call.acked_before:x} was acknowledged before it was sent")
         self.acked = max(self.acked, zxid)
         self.acked_writes += 1
+
+    def refused_early(self, call: Call, err: int) -> None:
+        """A write was refused without a transaction: it must have lacked a right in a tree its client may be shown."""
+        if not self.checks_early:
+            raise Violation(f"{call} was refused with {err}, and no transaction says so")
+        self.catch_up()
+        if not may_refuse_early(self.model, call, err):
+            raise Violation(f"{call} was refused with {err} before it went anywhere, and it has the right")
+        # It must not be done all the same.
+        del self.calls[call.session_id, call.xid]
 
     def session_acked(self, session_id: int) -> None:
         """A client was told that it has a session."""

@@ -114,6 +114,10 @@ class History(Generic[V]):
         index = bisect_right(self.zxids, zxid)
         return self.values[index - 1] if index else None
 
+    def since(self, zxid: int) -> list[V | None]:
+        """As of ``zxid``, and all that came after."""
+        return self.values[max(bisect_right(self.zxids, zxid) - 1, 0) :]
+
     def cut(self, zxid: int) -> V | None:
         """Forget what came after ``zxid``; the value now."""
         while self.zxids and self.zxids[-1] > zxid:
@@ -160,6 +164,11 @@ class Model:
         """The node as of ``zxid``."""
         history = self._node_history.get(path)
         return history.at(zxid) if history is not None else None
+
+    def nodes_since(self, path: bytes, zxid: int) -> list[ModelNode | None]:
+        """The node as of ``zxid``, and all that it became since."""
+        history = self._node_history.get(path)
+        return history.since(zxid) if history is not None else []
 
     def names_at(self, path: bytes, zxid: int) -> tuple[bytes, ...]:
         """Its children as of ``zxid``."""

@@ -6,7 +6,7 @@ import dataclasses
 import random
 from typing import Final
 
-from zabra.config.dynamic import EnsembleConfig, format_server_line, parse_config
+from zabra.config.dynamic import EnsembleConfig, format_server_line, make_config, parse_config
 from zabra.consts import Op
 from zabra.errors import ConfigError
 from zabra.sim.calls import Call
@@ -19,24 +19,52 @@ from zabra.wire.records_proto import ReconfigRequest
 #: Machines that may ever be.
 _MACHINES_MAX: Final = 8
 _VOTERS_MIN: Final = 2
+#: How often a change is asked for until it succeeds.
+_TRIES: Final = 4
+#: Of quorums with groups.
+_GROUPS: Final = 3
 
 
 class Operator:
     """Reads the membership and asks for another one; ``client`` must be allowed to."""
 
-    def __init__(self, client: SimClient, cluster: Cluster, rng: random.Random) -> None:
+    def __init__(self, client: SimClient, cluster: Cluster, rng: random.Random, *, pause: float) -> None:
+        """What does not succeed is tried again after some ``pause``, in seconds, a few times."""
         self.client = client
         self._cluster = cluster
         self._rng = rng
+        self._pause = pause
+        self._tries = 0
+        self._waits = False
         client.on_reply = self._replied
 
     def change(self) -> None:
-        """Begin a change, unless one is under way or nobody answers."""
-        if self.client.up and not self.client.pending:
-            self.client.ask(Call(Op.GET_DATA, CONFIG))
+        """Begin a change."""
+        self._tries = _TRIES
+        if not self._waits:
+            self._try()
+
+    def stop(self) -> None:
+        """Try no more."""
+        self._tries = 0
+
+    def _try(self) -> None:
+        self._waits = False
+        if self._tries > 0:
+            self._tries -= 1
+            if self.client.up and not self.client.pending:
+                self.client.ask(Call(Op.GET_DATA, CONFIG))
+            self._try_later()
+
+    def _try_later(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self._cluster.loop.call_later(self._pause * (0.5 + self._rng.random()), self._try)
 
     def _replied(self, call: Call) -> None:
-        if call.op == Op.GET_DATA and call.err == 0 and self.client.up:
+        if call.op == Op.RECONFIG and call.err == 0:
+            self._tries = 0
+        elif call.op == Op.GET_DATA and call.err == 0 and self.client.up:
             try:
                 config = parse_config((Reader(call.body).read_buffer() or b"").decode())
             except ConfigError:
@@ -50,10 +78,15 @@ class Operator:
         rng = self._rng
         members = dict(config.members)
         voters = [sid for sid, line in members.items() if not line.observer]
-        kind = rng.choice(("add", "add", "remove", "role"))
+        kind = rng.choice(("add", "add", "remove", "role", "groups"))
         joining: str | None = None
         leaving: str | None = None
-        if kind == "add":
+        groups: dict[int, int] = {}
+        if kind == "groups":
+            if config.groups or len(voters) < _GROUPS:
+                return None
+            groups = {sid: number % _GROUPS + 1 for number, sid in enumerate(voters)}
+        elif kind == "add":
             sid = self._newcomer(config)
             if sid is None:
                 return None
@@ -72,10 +105,10 @@ class Operator:
                 return None
             members[sid] = dataclasses.replace(members[sid], observer=observer)
             joining = f"server.{sid}={format_server_line(members[sid])}"
-        wanted = EnsembleConfig(members)
+        wanted = make_config(members, groups=groups)
         new_members: str | None = None
-        if config.groups or rng.random() < 0.2:
-            # The groups go, which takes the whole list.
+        if groups or config.groups or rng.random() < 0.2:
+            # Groups come, or those that are there go, which takes the whole list.
             joining = leaving = None
             new_members = ",".join(wanted.lines())
         raw = ReconfigRequest(joining, leaving, new_members, config.version).encode()
