@@ -14,6 +14,7 @@ from zabra.pipeline.localsessions import LocalSessions
 from zabra.pipeline.ports import Pipeline
 from zabra.pipeline.reads import Reads
 from zabra.pipeline.snapshots import SnapshotPolicy, Snapshotter
+from zabra.tree.dump import can_begin
 
 if TYPE_CHECKING:
     from zabra.node import Server
@@ -83,7 +84,7 @@ class Serving:
 
     def logged(self, entries: int, size: int) -> None:
         """So much is in the log: take a snapshot when it is time."""
-        if self._policy.due(entries, size) and not self.snapshotter.running and self._tree.dump is None:
+        if self._policy.due(entries, size) and not self.snapshotter.running and can_begin(self._tree):
             self._policy.reset()
             self._db.writer.roll()
             self.snapshotter.take_nowait()

@@ -21,7 +21,7 @@ from zabra.sim.run import run_seed
 from zabra.storage import recovery
 from zabra.storage.logwriter import LogWriter
 from zabra.storage.snapstore import SnapshotStore
-from zabra.tree.dump import Dump
+from zabra.tree.dump import Dumps
 from zabra.tree.tree import DataTree
 from zabra.tree.watches import WatchTable
 
@@ -214,7 +214,7 @@ def lose_the_last_entry_of_a_start(patch):
 
 
 def write_a_fuzzy_snapshot(patch):
-    patch.setattr(Dump, "before_change", lambda self, path, node: None)
+    patch.setattr(Dumps, "before_change", lambda self, path, node: None)
 
 
 def sweep_too_early(patch):

@@ -16,7 +16,7 @@ from zabra.obs.metrics import Metrics
 from zabra.pipeline.ports import Scheduler
 from zabra.runtime.ports import Clock, Random, Worker
 from zabra.storage.snapstore import SnapshotStore, SnapshotWriter
-from zabra.tree.dump import Dump
+from zabra.tree.dump import Dump, can_begin
 from zabra.tree.tree import DataTree
 
 _log = logging.getLogger(__name__)
@@ -87,8 +87,8 @@ class Snapshotter:
         return self._writer is not None
 
     def take_nowait(self) -> bool:
-        """Begin a snapshot of the tree as it is now; False while another runs, or one is sent to a learner."""
-        if self._writer is not None or self._stopped or self._tree.dump is not None:
+        """Begin a snapshot of the tree as it is now; False while another runs, or too many are sent to learners."""
+        if self._writer is not None or self._stopped or not can_begin(self._tree):
             return False
         self._began = self._clock.monotonic()
         dump = self._dump = Dump(self._tree, self._sessions())

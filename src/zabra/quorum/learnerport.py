@@ -16,7 +16,7 @@ from zabra.errors import ProtocolError
 from zabra.quorum.channel import BACKLOG_MAX, Channel, ChannelOwner
 from zabra.quorum.context import Context
 from zabra.storage.snapstream import SIGNATURE
-from zabra.tree.dump import Dump
+from zabra.tree.dump import Dump, can_begin
 from zabra.zab.packets import PACKET_NAMES, Arrived, Packet, PacketStream, encode
 from zabra.zab.syncplan import SyncPlan
 
@@ -191,8 +191,7 @@ class LearnerPort:
     def _snapshot(self) -> Generator[bytes, None, None]:
         """SNAP, and the tree as it is when the plan was made: nothing is applied between that and the first piece."""
         db = self._context.db
-        while db.tree.dump is not None:
-            # A snapshot for the disk, or for another learner, is being taken; one at a time.
+        while not can_begin(db.tree):
             yield b""
         dump = Dump(db.tree, dict(db.sessions))
         try:

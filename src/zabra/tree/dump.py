@@ -4,12 +4,19 @@ Apache's snapshots are fuzzy: nodes are written as they are when the walk reache
 changed meanwhile (ZOOKEEPER-3144, 3145, 3306, 3642 and their kin). This dump is point in time: it shows the tree
 exactly as it was when the dump was made, at one zxid and one digest.
 
-How: every install calls :meth:`Dump.before_change` with the node it is about to replace or remove. If the dump has not
-written that node yet it keeps the reference, which costs nothing since installed nodes never change. New nodes carry
-the dump's number as their mark, so the walk passes them by. Where the walk meets a path with a kept node it writes that
-one; kept nodes that are gone from the tree come last.
+How: every install calls :meth:`Dumps.before_change` with the node it is about to replace or remove. A dump that has not
+written that node yet keeps the reference, which costs nothing since installed nodes never change. New nodes carry the
+mark of everything that runs, so no walk takes them for its own. Where a walk meets a path with a kept node it writes
+that one; kept nodes that are gone from the tree come last.
 
-Memory: one reference for each node changed while the dump runs.
+Several run at a time, each with a moment of its own, and with a bit in the marks of nodes: it knows the node::
+
+    mark = base + bits        base: a multiple of 2^32, higher for each time that dumps begin when none runs
+
+A mark below the base is of an earlier time and says nothing. A bit is given once in such a time, so that what a dump
+has left behind when it ended means nothing to a later one. At most 32 begin before all have to end.
+
+Memory: for each dump one reference for each node changed while it runs, and the nodes that it alone refers to.
 """
 
 from __future__ import annotations
@@ -28,20 +35,74 @@ if TYPE_CHECKING:
 _INT: Final = Struct(">i")
 _SESSION: Final = Struct(">qi")
 _LONG: Final = Struct(">q")
+#: Marks between one base and the next.
+_MARKS: Final = 1 << 32
 _pack_int = _INT.pack
 _OPEN: Final = _LONG.pack(OPEN_KEY)
 
 
+class Dumps:
+    """The dumps that run, as the tree sees them."""
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        #: The mark of what all of them know.
+        self.mark = base
+        self._running: list[Dump] = []
+        #: Marks by their value, so that nodes share them.
+        self._marks: dict[int, int] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more can begin."""
+        return self.mark + 1 < self.base + _MARKS
+
+    def begin(self, dump: Dump) -> int:
+        """One more; its bit."""
+        bit = self.mark + 1 - self.base
+        self.mark += bit
+        self._running.append(dump)
+        return bit
+
+    def end(self, dump: Dump) -> bool:
+        """One less; whether none is left."""
+        if dump in self._running:
+            self._running.remove(dump)
+        return not self._running
+
+    def before_change(self, path: bytes, node: Node) -> None:
+        """Have those keep ``node`` that have not written it yet."""
+        mark = node.mark
+        if mark != self.mark:
+            node.mark = self.mark
+            for dump in self._running:
+                if mark < self.base or not mark & dump.bit:
+                    dump.keep(path, node)
+
+    def knows_too(self, mark: int, bit: int) -> int:
+        """The mark of a node that had another, and that the dump of this bit knows as well."""
+        mark |= bit
+        return self._marks.setdefault(mark, mark)
+
+
+def can_begin(tree: DataTree) -> bool:
+    """Whether a dump of the tree can begin now."""
+    return tree.dump is None or tree.dump.has_room
+
+
 class Dump:
-    """One running dump. At most one at a time; :meth:`close` or the last chunk detaches it from the tree."""
+    """One running dump; :meth:`close` or the last chunk detaches it from the tree."""
 
     def __init__(self, tree: DataTree, sessions: dict[int, int]) -> None:
-        """``sessions`` maps session id to timeout in ms, as of now."""
-        assert tree.dump is None, "one dump at a time"
+        """``sessions`` maps session id to timeout in ms, as of now. Only while :func:`can_begin`."""
+        assert can_begin(tree), "too many dumps at a time"
         self._tree = tree
-        tree.dump_number += 1
-        self._number = tree.dump_number
-        tree.dump = self
+        if tree.dump is None:
+            tree.dump = Dumps((tree.dump_number // _MARKS + 1) * _MARKS)
+        self._dumps = tree.dump
+        #: Set in the marks of nodes that this dump knows.
+        self.bit = self._dumps.begin(self)
+        tree.dump_number = self._dumps.mark
         #: State the dump shows.
         self.zxid = tree.last_zxid
         self.digest = tree.digest
@@ -59,11 +120,9 @@ class Dump:
             parts += (_LONG.pack(key), encode_acl(acl))
         return b"".join(parts)
 
-    def before_change(self, path: bytes, node: Node) -> None:
-        """Keep ``node`` if the walk has not written it yet."""
-        if node.mark != self._number:
-            node.mark = self._number
-            self._kept[path] = node
+    def keep(self, path: bytes, node: Node) -> None:
+        """This node is to be replaced or removed, and not written yet."""
+        self._kept[path] = node
 
     def next_chunk(self, max_nodes: int) -> bytes:
         """The next bytes, of at most ``max_nodes`` nodes; empty once everything was given."""
@@ -78,7 +137,7 @@ class Dump:
 
     def close(self) -> None:
         """Detach from the tree; the rest is not written."""
-        if self._tree.dump is self:
+        if self._dumps.end(self) and self._tree.dump is self._dumps:
             self._tree.dump = None
         self._walk = None
         self._kept = {}
@@ -90,13 +149,16 @@ class Dump:
         """
         nodes = self._tree.nodes
         kept = self._kept
-        number = self._number
+        bit, lowest = self.bit, self._dumps.base
+        own = lowest + bit
+        knows_too = self._dumps.knows_too
         parts: list[bytes] = []
         left = yield b""
         root = nodes[b"/"]
-        if root.mark == number:
+        if root.mark >= lowest and root.mark & bit:
             root = kept.pop(b"/")
-        root.mark = number
+        else:
+            root.mark = own if root.mark < lowest else knows_too(root.mark, bit)
         self._encode(parts, b"", root)
         stack = [b"/"]
         while stack:
@@ -112,15 +174,18 @@ class Dump:
                     continue
                 if node.children:
                     stack.append(path)
-                if node.mark == number:
+                mark = node.mark
+                if mark < lowest:
+                    node.mark = own
+                elif mark & bit:
                     if path not in kept:
                         continue
-                    self._encode(parts, path, kept.pop(path))
-                elif node.children or node.cversion or node.owner or node.data is None or node.acl is not OPEN_ACL:
-                    node.mark = number
+                    node = kept.pop(path)
+                else:
+                    node.mark = knows_too(mark, bit)
+                if node.children or node.cversion or node.owner or node.data is None or node.acl is not OPEN_ACL:
                     self._encode(parts, path, node)
                 else:
-                    node.mark = number
                     data = node.data
                     stat = node.stat
                     # Nothing shown differs from what is stored: the fields stand as they do in the client's stat.

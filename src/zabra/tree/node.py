@@ -58,7 +58,7 @@ class Node:
     digest: int
     #: Names of the children; belongs to the installed node and moves to its successor.
     children: dict[bytes, None] | None
-    #: Number of the last dump that knows this node, see :class:`zabra.tree.dump.Dump`.
+    #: Which dumps know this node, see :mod:`zabra.tree.dump`.
     mark: int
 
     @property

@@ -53,7 +53,7 @@ from zabra.wire.records_txn import (
 from zabra.wire.txns import TxnBody, TxnHeader, decode_sub_txn
 
 if TYPE_CHECKING:
-    from zabra.tree.dump import Dump
+    from zabra.tree.dump import Dumps
 
 MASK64: Final = (1 << 64) - 1
 #: One point of the digest history for so many zxids, and how many are kept (``DataTree.DIGEST_LOG_INTERVAL``,
@@ -96,9 +96,9 @@ class DataTree:
         self.watches = Watches()
         self.deliver: Deliver = _nobody
         self.digest_mismatches = 0
-        #: Number of the newest dump; a node whose mark is lower has not been seen by it.
+        #: The mark of a node that all running dumps know; the dumps, or None.
         self.dump_number = 0
-        self.dump: Dump | None = None
+        self.dump: Dumps | None = None
         self._reset()
         self._plant()
 

@@ -12,6 +12,7 @@ from zabra.config.dynamic import parse_config
 from zabra.consts import Op
 from zabra.quorum.leading import Leading
 from zabra.sim.loop import Process
+from zabra.storage.snapstore import zxid_of_snapshot
 from zabra.storage.snapstream import SnapStreamLoader
 from zabra.tree.tree import DataTree
 from zabra.zab import packets
@@ -441,7 +442,7 @@ def packets_of(data):
 
 
 def test_a_term_begins_while_a_snapshot_is_sent(world, log):
-    """It does without its own for the disk then."""
+    """And has its own for the disk all the same."""
     wire = world.serve()
     large(world, wire)
     wire.close()
@@ -456,28 +457,42 @@ def test_a_term_begins_while_a_snapshot_is_sent(world, log):
     eight.send(packets.ack_epoch(1, world.machine.zxid))
     assert world.machine.server.tree.dump is not None
     assert eight.said()[-1] == "NEWLEADER 200000000"
-    eight.send(packets.ack(z(2, 0)))
+    eight.send(packets.ack(z(2, 0)), seconds=0.5)
     assert world.machine.serving
     assert criticals(log) == []
+    assert any(name.endswith("/snapshot.200000000") for name in world.machine.disk.names)
     world.ensemble.do(slow.transport.resume_reading)
     world.ensemble.run(0.5)
     assert b"BenWasHere" in slow.rest()
 
 
-def test_snapshots_are_sent_one_after_the_other():
-    world = World(observers=[7])
+def test_a_slow_learner_delays_no_other_snapshot():
+    """Each learner gets the tree of its own moment, and so does the disk."""
+    world = World(observers=[7], snap_count=2)
     wire = world.serve()
-    large(world, wire)
-    first = far_behind(world)
-    second = world.learners.hello(7, observer=True)
-    second.packets()
-    second.send(packets.ack_epoch(0, z(0, 5)))
-    assert not second.has_unread
-    first.close()
-    world.ensemble.run(0.5)
-    data = second.rest()
-    assert data.startswith(encode(Packet.SNAP, z(1, 1 + NODES)))
+    client = large(world, wire)
+    slow = far_behind(world)
+    for data in (b"later", b"still later"):
+        client.post(Op.SET_DATA, set_body("/n1199", data))
+        world.ensemble.run(0.05)
+        (zxid,) = acknowledge(wire)
+    quick = world.learners.hello(7, observer=True)
+    quick.packets()
+    quick.send(packets.ack_epoch(0, z(0, 5)), seconds=0.5)
+    data = quick.rest()
+    assert data.startswith(encode(Packet.SNAP, zxid))
     assert b"BenWasHere" in data
+    taken = [zxid_of_snapshot(name.rpartition("/")[2]) for name in world.machine.disk.names]
+    assert z(1, 1 + NODES) < max(taken) <= zxid
+    assert world.machine.server.tree.dump is not None, "that of the slow one"
+    world.ensemble.do(slow.transport.resume_reading)
+    world.ensemble.run(1)
+    data = slow.rest()
+    snap = encode(Packet.SNAP, z(1, 1 + NODES))
+    assert data.startswith(snap)
+    tree = DataTree()
+    SnapStreamLoader(tree, {}, 1 << 24).feed(data[len(snap) :])
+    assert tree.nodes[b"/n1199"].data == bytes(300)
     assert world.machine.server.tree.dump is None
     world.ensemble.close()
 

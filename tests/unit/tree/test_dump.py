@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zabra.consts import Op
-from zabra.tree.dump import Dump
+from zabra.tree.dump import Dump, can_begin
 from zabra.tree.node import OPEN_ACL
 from zabra.tree.tree import DataTree
 from zabra.wire.primitives import Reader
@@ -107,3 +107,81 @@ def test_a_closed_dump_leaves_the_tree_free_for_the_next() -> None:
     assert dump.next_chunk(1) == b""
     loaded, _ = load(b"".join(iter(partial(Dump(tree, {}).next_chunk, 2), b"")))
     assert state(loaded) == state(tree)
+
+
+class Shown:
+    """A dump under way, and what it has to show."""
+
+    def __init__(self, tree: DataTree, step: int) -> None:
+        self.expected = state(tree)
+        self.digest = tree.digest
+        self.dump = Dump(tree, {})
+        self.step = step
+        self.parts: list[bytes] = []
+
+    def go_on(self) -> bool:
+        """Whether it is over."""
+        chunk = self.dump.next_chunk(self.step)
+        self.parts.append(chunk)
+        return not chunk
+
+    def check(self) -> None:
+        loaded, _ = load(b"".join(self.parts))
+        assert state(loaded) == self.expected
+        assert loaded.digest == self.digest == self.dump.digest
+
+
+@settings(max_examples=300, deadline=None)
+@given(before=actions, script=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=80), during=actions)
+def test_each_of_several_dumps_shows_its_own_moment(
+    before: list[tuple[int, int, int]], script: list[tuple[int, int]], during: list[tuple[int, int, int]]
+) -> None:
+    """They begin, go on, end and are given up in any order, between writes."""
+    tree = DataTree()
+    zxid = 0
+    running: list[Shown] = []
+    for action in before:
+        zxid += 1
+        apply(tree, zxid, action)
+    pending = iter(during)
+    for what, which in script:
+        if what <= 1 and can_begin(tree):
+            running.append(Shown(tree, 1 + which))
+        elif what == 2 and running:
+            running.pop(which % len(running)).dump.close()
+        elif what <= 6 and running:
+            shown = running[which % len(running)]
+            if shown.go_on():
+                shown.check()
+                running.remove(shown)
+        else:
+            for action, _ in zip(pending, range(2), strict=False):
+                zxid += 1
+                apply(tree, zxid, action)
+    for shown in running:
+        while not shown.go_on():
+            pass
+        shown.check()
+    assert tree.dump is None
+    assert all(not node.mark or node.mark <= tree.dump_number for node in tree.nodes.values())
+
+
+def test_some_dozens_may_begin_before_all_have_to_end() -> None:
+    tree = DataTree()
+    slow = Shown(tree, 1)
+    slow.go_on()
+    for number in range(31):
+        apply(tree, number + 1, (0, number, 1))
+        quick = Shown(tree, 100)
+        while not quick.go_on():
+            pass
+        quick.check()
+    assert not can_begin(tree)
+    while not slow.go_on():
+        pass
+    slow.check()
+    assert can_begin(tree)
+    last = Shown(tree, 100)
+    while not last.go_on():
+        pass
+    last.check()
