@@ -3,10 +3,12 @@
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 
 from zabra.sim.__main__ import main
+from zabra.sim.ensemble_run import run_ensemble
 from zabra.sim.run import run_seed
 
 #: Seeds that once failed, and what they have shown.
@@ -81,6 +83,31 @@ def test_a_failing_seed_says_how_to_replay_it(monkeypatch, capsys):
     assert "seed 1 failed: sessions live on" in text
     assert "python -m zabra.sim --seed 1 --trace" in text
     assert "failed: 1\n" in text
+
+
+def summary(outcomes):
+    """What a report of clean runs says of these, but for the time that they took."""
+    hours = sum(int(outcome.seconds * 1000) for outcome in outcomes) / 3600000
+    faults = sum((outcome.faults for outcome in outcomes), start=Counter())
+    epochs = sum(outcome.elections for outcome in outcomes)
+    return [
+        f"0 failed; {hours:.1f} virtual hours, {sum(outcome.boots for outcome in outcomes)} starts, "
+        + (f"{epochs} epochs, " if epochs else "")
+        + f"{sum(outcome.writes for outcome in outcomes)} writes acknowledged, "
+        f"{sum(outcome.reads for outcome in outcomes)} reads answered",
+        f"{sum(faults.values())} faults: " + ", ".join(f"{kind} {count}" for kind, count in sorted(faults.items())),
+    ]
+
+
+@pytest.mark.parametrize(("ensemble", "run"), [([], run_seed), (["--ensemble"], run_ensemble)])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_the_end_of_a_report_says_all_that_was_run(capsys, ensemble, run, jobs):
+    """Whoever reports clean runs can copy it."""
+    assert main([*ensemble, "--seeds", "4..6", "--jobs", jobs]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    wanted = summary([run(seed) for seed in range(4, 7)])
+    assert [first.partition(": ")[2], second] == wanted
+    assert first.startswith("3 seeds in ")
 
 
 def test_a_trace_can_be_read(capsys):

@@ -148,9 +148,9 @@ def _report(results: Iterable[Result], count: int, *, ensemble: bool) -> int:
     elections = f"{total['elections']} epochs, " if ensemble else ""
     print(
         f"{count} seeds in {wall:.1f} s: {len(failed)} failed; {total['milliseconds'] / 3600000:.1f} virtual hours, "
-        f"{total['boots']} starts, {elections}{total['writes']} writes and {total['reads']} reads answered"
+        f"{total['boots']} starts, {elections}{total['writes']} writes acknowledged, {total['reads']} reads answered"
     )
-    print("faults: " + ", ".join(f"{name} {number}" for name, number in sorted(faults.items())))
+    print(f"{faults.total()} faults: " + ", ".join(f"{name} {number}" for name, number in sorted(faults.items())))
     if failed:
         print(f"failed: {' '.join(map(str, failed))}")
     return 1 if failed else 0

@@ -30,6 +30,9 @@ _READS: Final = (
     *(Op.GET_EPHEMERALS, Op.GET_ALL_CHILDREN_NUMBER, Op.MULTI_READ),
 )
 
+#: What a write may be refused with before it goes to the leader, with no zxid then.
+_EARLY: Final = (Code.NO_AUTH, Code.INVALID_ACL)
+
 DOWN: Final = "down"
 DIALING: Final = "dialing"
 GREETING: Final = "greeting"
@@ -288,7 +291,7 @@ class SimClient(asyncio.Protocol):
             raise Violation(f"reply to {xid}, expected that to {self.pending[0] if self.pending else None}")
         call = self.pending.popleft()
         oracle = self._oracle
-        early = zxid == 0 and err != 0 and call.op in WRITES
+        early = zxid == 0 and err in _EARLY and call.op in WRITES
         if zxid < self._last_zxid and call.op != Op.AUTH and not early:
             raise Violation(f"{call}: the zxid goes back from 0x{self._last_zxid:x} to 0x{zxid:x}")
         oracle.touched[self.session_id] = (call.sent_at, self.timeout_ms)
