@@ -11,16 +11,19 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from compat.servers import LOOPBACK, REPOSITORY, environment, free_port
 
 README = (REPOSITORY / "README.md").read_text("utf-8")
 
 
-def test_the_example_with_kazoo_runs_against_a_server_without_a_configuration(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", ["", "asyncio"], ids=["the loop there is", "asyncio"])
+def test_the_example_with_kazoo_runs_against_a_server_without_a_configuration(loop: str, tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert "127.0.0.1:2181" in example
     port = free_port()
-    home = {**environment(), "XDG_DATA_HOME": str(tmp_path)}
+    home = {**environment(), "XDG_DATA_HOME": str(tmp_path), "ZABRA_LOOP": loop}
     command = [sys.executable, "-m", "zabra", "server", f"-DclientPort={port}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=home, cwd=tmp_path) as server:
         try:

@@ -26,11 +26,20 @@ class Listener:
 
     async def bind(self, host: str | None, port: int, backlog: int) -> None:
         """Listen; ``host`` None is every address, port 0 any free one. Raises OSError."""
-        self._server = await self._loop.create_server(
+        server = await self._listen(host, port, backlog)
+        ports = list(dict.fromkeys(sock.getsockname()[1] for sock in server.sockets))
+        if len(ports) > 1:
+            # Any free port, of IPv4 and of IPv6: each was given one of its own.
+            server.close()
+            server = await self._listen(host, ports[0], backlog)
+        self._server = server
+        self.port = ports[0]
+        self._sweep()
+
+    async def _listen(self, host: str | None, port: int, backlog: int) -> asyncio.Server:
+        return await self._loop.create_server(
             self._accept, host, port, backlog=backlog if backlog > 0 else 1024, reuse_address=True
         )
-        self.port = self._server.sockets[0].getsockname()[1]
-        self._sweep()
 
     def _accept(self) -> Connection:
         return new_connection(self._hub)

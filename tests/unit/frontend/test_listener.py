@@ -37,6 +37,23 @@ def test_bind_accept_and_close() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("name", ["asyncio", "uvloop"])
+def test_any_free_port_is_one_for_all_addresses(name: str) -> None:
+    """Both loops give IPv4 and IPv6 a port each."""
+    loops = pytest.importorskip(name)
+
+    async def main() -> None:
+        listener = Listener(Rig().hub)
+        await listener.bind(None, 0, -1)
+        assert listener._server is not None
+        ports = {sock.getsockname()[1] for sock in listener._server.sockets}
+        await listener.close()
+        assert ports == {listener.port}
+
+    with asyncio.Runner(loop_factory=loops.new_event_loop) as runner:
+        runner.run(main())
+
+
 def test_a_port_in_use_is_an_error() -> None:
     async def main() -> None:
         with socket.socket() as taken:
