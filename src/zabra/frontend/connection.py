@@ -53,12 +53,16 @@ _unpack_int = Struct(">i").unpack_from
 _unpack_two = Struct(">ii").unpack_from
 #: length, xid, type, path length
 _unpack_head = Struct(">iiii").unpack_from
+#: The same without the length.
+_pack_head = Struct(">iii").pack
 
 #: Writes with a way of their own: setData, create, create2.
 _FREQUENT_WRITES: Final = frozenset({5, 1, 15})
 
 #: Something that waits behind a write: (op, xid, frame, identities when it arrived).
 _Waiting = tuple[int, int, bytes, "tuple[Identity, ...]"]
+#: Pseudo opcode of a getData that has nothing but a path and the byte for a watch; those are the frame.
+_GET_DATA: Final = -4
 #: Pseudo opcodes of what waits without being a read: a refusal (the frame is its code), an unknown request (answered,
 #: then the connection ends), a finished reply, a finished reply that is the connection's last, and the end of a session
 #: that needed no transaction (answered, then the connection ends).
@@ -209,49 +213,48 @@ class Connection(ConnectionOut, asyncio.Protocol):
         while pos < turn:
             if pos <= last:
                 length, xid, op, path_length = _unpack_head(chunk, pos)
-                start = pos + 16
-                stop = start + path_length
-                end = pos + 4 + length
-                if start < stop < end <= size and length <= limit:
-                    if op == 4:
-                        if waiting:
-                            waiting.append((4, xid, chunk[pos + 4 : end], self.identities))
+                if op == 4:
+                    end = pos + 4 + length
+                    # Nothing but a path and a byte behind it; where lengths are nonsense the path is empty.
+                    if path_length == length - 13 and end <= size and length <= limit:
+                        if waiting and path_length > 0:
+                            waiting.append((_GET_DATA, xid, chunk[pos + 16 : end], self.identities))
                             count += 1
                             pos = end
                             continue
-                        path = chunk[start:stop]
+                        path = chunk[pos + 16 : end - 1]
                         node = nodes.get(path)
                         if node is not None and (
                             node.acl is OPEN_ACL or hub.access.permits(node.acl, Perm.READ, self.identities, path)
                         ):
-                            if chunk[stop]:
+                            if chunk[end - 1]:
                                 tree.watches.data.add(path, self, ONE_SHOT)
+                            pos = end
+                            reads += 1
                             data = node.data
                             if data is None:
                                 out.append(pack_data(88, xid, zxid, 0, -1) + node.stat)
-                            else:
-                                length = len(data)
-                                out.append(pack_data(length + 88, xid, zxid, 0, length) + data + node.stat)
-                                if length > 1024:
-                                    big += length
-                            pos = end
-                            reads += 1
-                            if big > _OUT_MAX:
-                                break
+                                continue
+                            length = len(data)
+                            out.append(pack_data(length + 88, xid, zxid, 0, length) + data + node.stat)
+                            if length > 1024:
+                                big += length
+                                if big > _OUT_MAX:
+                                    break
                             continue
-                    elif op in _FREQUENT_WRITES:
-                        if outstanding < 0:
-                            outstanding = hub.pipeline.stamp()
-                        run = hub.set_data_run if op == 5 else hub.create_run
-                        until = turn if turn <= last else last + 1
-                        pos, taken, xid = run(self, session, chunk, pos, until, limit)
-                        if taken:
-                            if taken == 1:
-                                waiting.append(None)
-                            else:
-                                waiting.extend(repeat(None, taken))
-                            count += taken
-                            continue
+                elif op in _FREQUENT_WRITES:
+                    if outstanding < 0:
+                        outstanding = hub.pipeline.stamp()
+                    run = hub.set_data_run if op == 5 else hub.create_run
+                    until = turn if turn <= last else last + 1
+                    pos, taken, xid = run(self, session, chunk, pos, until, limit)
+                    if taken:
+                        if taken == 1:
+                            waiting.append(None)
+                        else:
+                            waiting.extend(repeat(None, taken))
+                        count += taken
+                        continue
             length = _unpack_int(chunk, pos)[0]
             if not 0 <= length <= limit:
                 self._refuse_frame(length)
@@ -573,23 +576,22 @@ class Connection(ConnectionOut, asyncio.Protocol):
                 break
             waiting.popleft()
             op, xid, frame, identities = item
-            if op == 4 and len(frame) >= 13:
-                stop = 12 + _unpack_int(frame, 8)[0]
-                if 12 < stop < len(frame):
-                    path = frame[12:stop]
-                    node = nodes.get(path)
-                    if node is not None and node.acl is OPEN_ACL:
-                        if frame[stop]:
-                            tree.watches.data.add(path, self, ONE_SHOT)
-                        data = node.data
-                        if data is not None:
-                            length = len(data)
-                            out.append(pack_data(length + 88, xid, zxid, 0, length) + data + node.stat)
-                            reads += 1
-                            continue
+            if op == _GET_DATA:
+                path = frame[:-1]
+                node = nodes.get(path)
+                if node is not None and node.acl is OPEN_ACL:
+                    if frame[-1]:
+                        tree.watches.data.add(path, self, ONE_SHOT)
+                    reads += 1
+                    data = node.data
+                    if data is None:
                         out.append(pack_data(88, xid, zxid, 0, -1) + node.stat)
-                        reads += 1
                         continue
+                    length = len(data)
+                    out.append(pack_data(length + 88, xid, zxid, 0, length) + data + node.stat)
+                    continue
+                op = 4
+                frame = _pack_head(xid, 4, len(path)) + frame
             self._read(op, xid, frame, identities)
         if reads:
             latency = self.hub.turn_latency_ms

@@ -76,6 +76,18 @@ def test_a_bad_length_closes_at_once(client: Client, length: int) -> None:
     assert other.error(Op.EXISTS, watch_body("/")) == 0
 
 
+@pytest.mark.parametrize("length", [12, 8, 7, 0, -4, -9, -100, 1 << 20])
+@pytest.mark.parametrize("behind_a_write", [False, True])
+def test_a_get_data_whose_lengths_agree_in_nonsense(client: Client, length: int, behind_a_write: bool) -> None:
+    """Its path would have none or less than no bytes, or more than there are allowed."""
+    other = client.rig.client()
+    writes = request(1, Op.CREATE, create_body("/a")) if behind_a_write else b""
+    client.send(writes + pack(">iiii", length, 2, Op.GET_DATA, length - 13) + bytes(100))
+    assert client.transport.closed
+    assert all(reply.xid == 1 or reply.err == Code.MARSHALLING_ERROR for reply in client.replies())
+    assert other.error(Op.EXISTS, watch_body("/")) == 0
+
+
 @pytest.mark.parametrize("length", [-1, 1048576])
 def test_a_bad_length_in_the_first_frame(server: Rig, length: int) -> None:
     client = Client(server)
