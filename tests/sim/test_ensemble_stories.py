@@ -6,9 +6,11 @@ from ensembleworld import PATIENCE, World, create, get, put, sync
 from zabra.consts import Mode
 from zabra.pipeline.forward import ForwardingPipeline
 from zabra.sim.calls import Call
-from zabra.sim.cluster import membership
+from zabra.sim.cluster import QUORUM_PORT, membership
 from zabra.sim.history import History
 from zabra.sim.violation import Violation
+from zabra.zab.broadcast import Broadcast
+from zabra.zab.proposals import Proposals
 
 
 @pytest.fixture
@@ -51,6 +53,63 @@ def test_a_read_behind_a_sync_shows_what_was_acknowledged_elsewhere_before(world
     else:
         with pytest.raises(Violation, match="no order explains"):
             history.check()
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_who_joins_while_writes_are_on_their_way_gets_them_and_counts(world, monkeypatch, right):
+    """Two of five have a write, two cannot say so. Whoever joins is told of it, and makes them a quorum."""
+    if not right:
+        missing = Broadcast.missing
+        monkeypatch.setattr(Broadcast, "missing", lambda self, after, *, observer: missing(self, after, observer=True))
+    world = world(voters=5)
+    leader = world.leader
+    _, joiner, *dumb = world.followers()
+    client = world.client(leader.sid)
+    world.kill(joiner.sid)
+    world.block([machine.sid for machine in dumb], [leader.sid], both=False)
+    write = create(b"/a")
+    assert world.ask(client, write, seconds=0.1) == [None]
+    world.boot(joiner.sid)
+    world.run(0.2)
+    assert write.err == (0 if right else None)
+    world.heal()
+    world.run(0.2)
+    assert write.err == 0
+    if right:
+        world.until(lambda: all(machine.serving for machine in world.machines.values()))
+        world.run(0.5)
+        world.all_equal()
+    else:
+        assert world.at(joiner.sid) < world.oracle.model.zxid
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_what_a_follower_has_acknowledged_on_an_earlier_connection_does_not_count(world, monkeypatch, right):
+    """What it has beyond the last commit is cut off when it comes back, and takes its time to be written again."""
+    if not right:
+        monkeypatch.setattr(Proposals, "forget", lambda self, sid: None)
+    world = world(voters=5)
+    leader = world.leader
+    fickle, steady, *others = world.followers()
+    client = world.client(leader.sid)
+    world.network.retry = 0.05
+    world.block([leader.sid], [steady.sid, *(machine.sid for machine in others)], both=False)
+    write = create(b"/a")
+    assert world.ask(client, write, seconds=0.1) == [None]
+    ends = [end for end in world.network.ends if end.process is fickle.process]
+    world.network.cut(next(end for end in ends if end.get_extra_info("peername")[1] == QUORUM_PORT), "reset")
+    world.until(lambda: not fickle.serving)
+    cuts = world.said("by TRUNC")
+    world.until(lambda: world.said("by TRUNC") > cuts)
+    fickle.disk.sync_seconds = lambda: 0.2
+    world.run(0.5)
+    world.network.unblock(leader.address, steady.address)
+    if right:
+        world.run(5)
+        assert write.err == 0
+    else:
+        with pytest.raises(Violation, match="which only servers"):
+            world.run(5)
 
 
 def test_a_session_moves_with_its_watches_and_ephemerals_and_sees_nothing_older(world):
