@@ -555,6 +555,19 @@ def test_old_snapshots_are_purged_at_the_start(machine: Machine) -> None:
     assert len(machine.run(nothing).tree.nodes) == 4 + 5
 
 
+@pytest.mark.parametrize("hours", [0, 5])
+def test_purges_come_again_and_again(machine: Machine, hours: int) -> None:
+    """autopurge.purgeInterval; 0 is never. The next one is due so long after the last one was done."""
+
+    async def main(server: Server) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        due = [timer.when() - server.loop.time() for timer in server._timers]
+        assert due == pytest.approx([hours * 3600] if hours else [], abs=60)
+
+    machine.run(main, autopurge_purge_interval_hours=hours)
+
+
 def test_the_fresh_start_can_be_refused(machine: Machine) -> None:
     """zookeeper.db.autocreate=false: an empty server may not vote, and its zxid says so; standalone it serves."""
     server = machine.run(nothing, db_autocreate=False)
