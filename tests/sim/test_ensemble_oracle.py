@@ -332,3 +332,15 @@ def test_a_write_is_refused_early_only_if_some_tree_that_its_client_may_see_forb
 def test_no_write_is_refused_early_where_that_is_not_wanted(world):
     with pytest.raises(Violation, match="no transaction says so"):
         world.oracle.refused_early(Call(Op.SET_DATA, b"/a"), Code.NO_AUTH)
+
+
+def test_a_local_session_is_refused_ephemerals_before_there_is_any_transaction():
+    """The zxid of the reply is 0, as that of an early refusal."""
+    fresh = World()
+    oracle = EnsembleOracle(fresh.machines, fresh.config, lambda: fresh.loop.now, tick_ms=100, local_sessions=True)
+    oracle.session_acked(8)
+    call = Call(Op.CREATE, b"/a")
+    call.session_id = 8
+    oracle.refused_early(call, Code.EPHEMERAL_ON_LOCAL_SESSION)
+    with pytest.raises(Violation, match="no transaction says so"):
+        oracle.refused_early(call, Code.NO_AUTH)
