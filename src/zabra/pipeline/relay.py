@@ -4,7 +4,10 @@ Writes need no answer: the observer learns of the transaction, as everybody does
 
 To the leader all of this comes from one server. So it does not see a session move when a client goes from here to an
 observer, or from one observer to another, and would take writes of the old connection behind those of the new one; here
-they are not forwarded any more. Source: ``ObserverMaster``, ``FollowerZooKeeperServer.sync`` (3.9.5), where they are.
+they are not forwarded any more. A session that is not logged is a local one, or gone, and cannot move: its requests are
+forwarded, as its observer would have them outstanding for ever without an answer.
+
+Source: ``ObserverMaster``, ``FollowerZooKeeperServer.sync`` (3.9.5), where all are.
 """
 
 from __future__ import annotations
@@ -39,7 +42,11 @@ class Relay:
         for request in requests:
             if request.type == Op.SYNC:
                 self._pipeline.relay_sync(request, synced)
-            elif place_of(request.session, observer) == observer or request.type not in CLIENT_WRITES:
+            elif (
+                place_of(request.session, observer) == observer
+                or request.type not in CLIENT_WRITES
+                or request.session not in self._logged
+            ):
                 self._pipeline.relay(request)
 
     def revalidate(self, observer: int, session_id: int, timeout_ms: int, done: Callable[[bool], None]) -> None:

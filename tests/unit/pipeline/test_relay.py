@@ -147,6 +147,15 @@ def test_a_client_that_moved_to_an_observer_is_hung_up_on(master: Master) -> Non
     assert master.wants(Op.SET_DATA) == [Op.SET_DATA]
 
 
+def test_writes_of_a_session_that_cannot_move_are_answered_wherever_its_client_tries_to_go(master: Master) -> None:
+    """A local session of the observer: nobody else knows it, and its observer waits for an answer to each write."""
+    assert SESSION not in master.learner.logged
+    master.come(FIVE)
+    master.learner.work()
+    assert master.told == [(FIVE, False)]
+    assert master.wants(Op.SET_DATA) == [Op.SET_DATA]
+
+
 def test_where_clients_are_is_forgotten_with_their_sessions(master: Master) -> None:
     master.begin()
     for number in range(1000):
