@@ -11,10 +11,11 @@ that one; kept nodes that are gone from the tree come last.
 
 Several run at a time, each with a moment of its own, and with a bit in the marks of nodes: it knows the node::
 
-    mark = base + bits        base: a multiple of 2^32, higher for each time that dumps begin when none runs
+    mark = base + bits        base: a multiple of 2^256, higher for each time that dumps begin when none runs
 
 A mark below the base is of an earlier time and says nothing. A bit is given once in such a time, so that what a dump
-has left behind when it ended means nothing to a later one. At most 32 begin before all have to end.
+has left behind when it ended means nothing to a later one. At most 256 begin before all have to end: enough for a busy
+server's own snapshots while a slow learner takes one.
 
 Memory: for each dump one reference for each node changed while it runs, and the nodes that it alone refers to.
 """
@@ -36,7 +37,7 @@ _INT: Final = Struct(">i")
 _SESSION: Final = Struct(">qi")
 _LONG: Final = Struct(">q")
 #: Marks between one base and the next.
-_MARKS: Final = 1 << 32
+_MARKS: Final = 1 << 256
 _pack_int = _INT.pack
 _OPEN: Final = _LONG.pack(OPEN_KEY)
 

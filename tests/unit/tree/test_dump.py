@@ -166,12 +166,12 @@ def test_each_of_several_dumps_shows_its_own_moment(
     assert all(not node.mark or node.mark <= tree.dump_number for node in tree.nodes.values())
 
 
-def test_some_dozens_may_begin_before_all_have_to_end() -> None:
+def test_some_hundreds_may_begin_before_all_have_to_end() -> None:
     tree = DataTree()
     slow = Shown(tree, 1)
     slow.go_on()
-    for number in range(31):
-        apply(tree, number + 1, (0, number, 1))
+    for number in range(255):
+        apply(tree, number + 1, (0, number & 63, 1))
         quick = Shown(tree, 100)
         while not quick.go_on():
             pass
