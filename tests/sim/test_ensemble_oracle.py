@@ -335,12 +335,12 @@ def test_no_write_is_refused_early_where_that_is_not_wanted(world):
 
 
 def test_a_local_session_is_refused_ephemerals_before_there_is_any_transaction():
-    """The zxid of the reply is 0, as that of an early refusal."""
+    """The zxid of the reply is 0, as that of an early refusal, which it is not."""
     fresh = World()
     oracle = EnsembleOracle(fresh.machines, fresh.config, lambda: fresh.loop.now, tick_ms=100, local_sessions=True)
     oracle.session_acked(8)
     call = Call(Op.CREATE, b"/a")
     call.session_id = 8
-    oracle.refused_early(call, Code.EPHEMERAL_ON_LOCAL_SESSION)
-    with pytest.raises(Violation, match="no transaction says so"):
-        oracle.refused_early(call, Code.NO_AUTH)
+    oracle.write_acked(call, 0, Code.EPHEMERAL_ON_LOCAL_SESSION, b"")
+    with pytest.raises(Violation, match="is not in the log"):
+        oracle.write_acked(call, 0, Code.NO_AUTH, b"")

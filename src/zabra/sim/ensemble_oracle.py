@@ -259,13 +259,6 @@ class EnsembleOracle(Judge):
                 return
         super().write_acked(call, zxid, err, body)
 
-    def refused_early(self, call: Call, err: int) -> None:
-        """A write was refused without a transaction; a server that has none yet says so of all that it refuses."""
-        if call.session_id in self._local and err == Code.EPHEMERAL_ON_LOCAL_SESSION:
-            self.write_acked(call, 0, err, b"")
-        else:
-            super().refused_early(call, err)
-
     def _is_refused(self, call: Call, code: int) -> bool:
         """Without a look at the tree: the session has moved away, or has ended or is about to."""
         if code not in _UNHEARD:
