@@ -168,8 +168,10 @@ class Workload:
     """Yields steps; :meth:`saw` tells it what one server answered."""
 
     def __init__(self, seed: int, *, ensemble: bool = False) -> None:
-        """``ensemble``: for members. No record fails to parse, which stops an ensemble of Apache's; and nobody reads the
-        membership, in which the ports differ.
+        """``ensemble``: for members.
+
+        Every record parses then, since one that does not stops an ensemble of Apache. Nobody reads the membership, in
+        which the ports differ.
         """
         self.random = random.Random(seed)
         self._ensemble = ensemble
