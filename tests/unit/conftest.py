@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,18 @@ from learner_rig import LeaderRig, LearnerRig
 from rig import Client, Rig
 
 sys.path.append(str(Path(__file__).parent / "storage"))
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What our own loggers say.
+
+    asyncio complains of what another test left behind, and that is when the collector finds it: in any test.
+    """
+    own = logging.Filter("zabra")
+    caplog.handler.addFilter(own)
+    yield caplog
+    caplog.handler.removeFilter(own)
 
 
 @pytest.fixture
