@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from zabra.sim.ensemble_run import EnsembleRun
-from zabra.sim.run import Outcome, Run
+from zabra.sim.run import Run
 from zabra.sim.trace import Trace
 
 _TAIL: Final = 60
@@ -54,7 +54,7 @@ def new_run(seed: int, *, ensemble: bool) -> Run | EnsembleRun:
 def run(seed: int, *, ensemble: bool = False) -> Result:
     """Run one seed."""
     logging.disable(logging.CRITICAL)
-    outcome: Outcome = new_run(seed, ensemble=ensemble).execute()
+    outcome = new_run(seed, ensemble=ensemble).execute()
     tail = tuple(outcome.trace.lines(_TAIL)) if outcome.failure is not None else ()
     return Result(
         seed,

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable
 from typing import Final
 
 from zabra.config.dynamic import EnsembleConfig
 from zabra.config.model import FOUR_LETTER_WORDS, Settings
-from zabra.pipeline import snapshots
 from zabra.sim.checkers import check_bounds, check_idle, check_snapshot, check_tree_at
 from zabra.sim.client import SimClient
 from zabra.sim.cluster import OBSERVER_PORT, Cluster, Machine, membership
 from zabra.sim.ensemble_faults import EnsembleFaults
 from zabra.sim.ensemble_oracle import EnsembleOracle, Watched
 from zabra.sim.history import History
-from zabra.sim.loop import new_loop
 from zabra.sim.network import Network
 from zabra.sim.operator import Operator
-from zabra.sim.run import Outcome
+from zabra.sim.trial import Outcome, Trial
 from zabra.sim.violation import Violation
 from zabra.sim.workload import CREDENTIALS, REGISTERS, RegisterWorkload, digest_identity
 from zabra.storage.snapstore import zxid_of_snapshot
@@ -85,14 +82,16 @@ def draw_settings(rng: random.Random, ensemble: EnsembleConfig) -> Settings:
     )
 
 
-class EnsembleRun:
+class EnsembleRun(Trial[RegisterWorkload]):
     """The parts of one run."""
+
+    few_nodes_per_turn = (1, 3)
+    oracle: EnsembleOracle
+    faults: EnsembleFaults
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(f"ensemble {seed}")
-        self.outcome = Outcome(seed)
-        self.rng = rng
-        self.loop = new_loop(self.outcome.trace, turn_cost=rng.choice((1e-6, 2e-5, 1e-4)))
+        super().__init__(seed, rng, turn_cost=rng.choice((1e-6, 2e-5, 1e-4)))
         config = draw_ensemble(rng)
         self.settings = settings = draw_settings(rng, config)
         self.network = Network(
@@ -128,9 +127,7 @@ class EnsembleRun:
         )
         if not settings.reconfig_enabled:
             self.faults.leave_out("reconfig")
-        self.workloads: list[RegisterWorkload] = []
         self.operator: Operator | None = None
-        self._clients = 0
         self._depth = rng.choice((1, 4, 20))
         self._seconds = self.patience * rng.choice((4, 10, 20))
         # A few hundred requests of each client, fast or slow; or so few that a leader may be back before the next one.
@@ -230,31 +227,14 @@ class EnsembleRun:
         leading = [machine.leads for machine in self.cluster.machines.values() if machine.leads is not None]
         return leading[0] if leading == [self.oracle.epoch] else None
 
-    def fail(self, why: str) -> None:
-        """The run has failed; the first reason counts."""
-        if self.outcome.failure is None:
-            self.outcome.failure = why
-            self.loop.trace.add("FAILURE", why)
-
-    def _checked(self, check: Callable[[], None]) -> None:
-        try:
-            check()
-        except Violation as violation:
-            self.fail(str(violation))
-
     # -- the clients
 
-    def _add_client(self) -> None:
-        self._clients += 1
-        number = self._clients
-        rng = random.Random(f"client {self.outcome.seed} {number}")
+    def _new_workload(self, number: int, rng: random.Random) -> RegisterWorkload:
         credentials = CREDENTIALS[number % 3] if number % 3 < 2 else None
         client = self._new_client(number, rng, credentials)
         client.history = self.history
         pause = self._pause * rng.choice((0.5, 1, 4))
-        workload = RegisterWorkload(client, self.loop, rng, self.oracle.model, depth=self._depth, pause=pause)
-        self.workloads.append(workload)
-        workload.start()
+        return RegisterWorkload(client, self.loop, rng, self.oracle.model, depth=self._depth, pause=pause)
 
     def _new_client(self, number: int, rng: random.Random, credentials: bytes | None) -> SimClient:
         return SimClient(
@@ -274,63 +254,39 @@ class EnsembleRun:
         self.operator = Operator(client, self.cluster, rng, pause=self.patience)
         client.start()
 
-    def _replace_client(self) -> None:
-        """One falls silent for good, another comes."""
-        alive = [workload for workload in self.workloads if not workload.client.stopped]
-        workload = self.rng.choice(alive)
-        workload.finish()
-        workload.client.stop()
-        self._add_client()
-
     def _write_now(self) -> None:
         for workload in self.workloads:
             workload.write_now()
 
     # -- the run
 
-    def execute(self) -> Outcome:
-        """Run it."""
-        loop = self.loop
-        outcome = self.outcome
-        gc_was_on = gc.isenabled()
-        gc.disable()
-        nodes_per_turn = snapshots.NODES_PER_TURN
-        try:
-            # Small enough that writes go on while a snapshot is taken.
-            vars(snapshots)["NODES_PER_TURN"] = self.rng.choice((1, 3, nodes_per_turn))
-            for machine in self.cluster.machines.values():
-                self._watch(machine)
-            self.cluster.boot()
-            for _ in range(self.rng.randrange(2, 6)):
-                self._add_client()
-            if self.settings.reconfig_enabled:
-                self._add_operator()
-            self._look_around()
-            if self.rng.random() < 0.8:
-                self._run_for(self.recovery)
-            if self.rng.random() < 0.3:
-                self._reconfigure()
-            self.faults.start()
-            self._run_for(self._seconds)
-            self._heal()
-        finally:
-            self.cluster.kill()
-            loop.world.die()
-            loop.close()
-            vars(snapshots)["NODES_PER_TURN"] = nodes_per_turn
-            if gc_was_on:
-                gc.enable()
-            # The servers freeze what they have loaded; here it must go with the run.
-            gc.unfreeze()
-        if outcome.failure is None and loop.errors:
-            outcome.failure = loop.errors[0]
-        outcome.seconds = loop.now
-        outcome.writes = self.oracle.acked_writes
-        outcome.reads = self.oracle.reads
-        outcome.boots = sum(machine.boots for machine in self.cluster.machines.values())
-        outcome.faults = self.faults.counts
-        outcome.elections = len(self.oracle.leaders)
-        return outcome
+    def _live(self) -> None:
+        for machine in self.cluster.machines.values():
+            self._watch(machine)
+        self.cluster.boot()
+        for _ in range(self.rng.randrange(2, 6)):
+            self._add_client()
+        if self.settings.reconfig_enabled:
+            self._add_operator()
+        self._look_around()
+        if self.rng.random() < 0.8:
+            self._run_for(self.recovery)
+        if self.rng.random() < 0.3:
+            self._reconfigure()
+        self.faults.start()
+        self._run_for(self._seconds)
+        self._heal()
+
+    def _power_off(self) -> None:
+        self.cluster.kill()
+
+    @property
+    def _boots(self) -> int:
+        return sum(machine.boots for machine in self.cluster.machines.values())
+
+    @property
+    def _epochs(self) -> int:
+        return len(self.oracle.leaders)
 
     def _run_for(self, seconds: float) -> None:
         self.loop.run_until(self.loop.now + seconds, self._step)
@@ -339,9 +295,6 @@ class EnsembleRun:
         """After every call: look at what the servers have applied."""
         self._checked(self.oracle.catch_up)
         return self._failed()
-
-    def _failed(self) -> bool:
-        return self.outcome.failure is not None or bool(self.loop.errors)
 
     def _look_around(self) -> None:
         """Now and then: roles that should have ended, a tree as a whole."""

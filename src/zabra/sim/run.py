@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import random
-from collections import Counter
-from dataclasses import dataclass, field
 from typing import Final
 
 from zabra.config.model import FOUR_LETTER_WORDS, Settings
 from zabra.node import Server
-from zabra.pipeline import snapshots
 from zabra.sim.checkers import check_bounds, check_idle, check_quotas, check_snapshot, check_tree
 from zabra.sim.client import SimClient
 from zabra.sim.faults import Faults
 from zabra.sim.host import Host
 from zabra.sim.logtap import LogTap
-from zabra.sim.loop import new_loop
 from zabra.sim.network import Network
 from zabra.sim.oracle import Oracle
-from zabra.sim.trace import Trace
+from zabra.sim.trial import Outcome, Trial
 from zabra.sim.violation import Violation
 from zabra.sim.workload import CREDENTIALS, Workload, digest_identity
 
 _DATA: Final = "/data"
 #: Once healed, every client must have been served within so many session timeouts.
 _PROGRESS: Final = 4
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run has shown."""
-
-    seed: int
-    #: Why it failed; None when it is clean.
-    failure: str | None = None
-    trace: Trace = field(default_factory=Trace)
-    seconds: float = 0.0
-    writes: int = 0
-    reads: int = 0
-    boots: int = 0
-    #: Epochs that were established.
-    elections: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
 
 
 def draw_settings(rng: random.Random) -> Settings:
@@ -72,14 +50,16 @@ def draw_settings(rng: random.Random) -> Settings:
     )
 
 
-class Run:
+class Run(Trial[Workload]):
     """The parts of one run."""
+
+    few_nodes_per_turn = (1, 1, 3)
+    oracle: Oracle
+    faults: Faults
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(f"run {seed}")
-        self.outcome = Outcome(seed)
-        self.rng = rng
-        self.loop = new_loop(self.outcome.trace, turn_cost=rng.choice((1e-6, 1e-4, 3e-3, 1e-2)))
+        super().__init__(seed, rng, turn_cost=rng.choice((1e-6, 1e-4, 3e-3, 1e-2)))
         self.network = Network(
             self.loop,
             random.Random(f"network {seed}"),
@@ -105,8 +85,6 @@ class Run:
             interval=seconds / rng.choice((3, 8, 20)),
             clean=rng.random() < 0.05,
         )
-        self.workloads: list[Workload] = []
-        self._clients = 0
         self._seconds = seconds
         self._depth = depth
         self._pause = pause
@@ -160,25 +138,9 @@ class Run:
         if not self.host.running:
             self.host.boot()
 
-    def fail(self, why: str) -> None:
-        """The run has failed; the first reason counts."""
-        if self.outcome.failure is None:
-            self.outcome.failure = why
-            self.loop.trace.add("FAILURE", why)
-
-    def _checked(self, check: object) -> None:
-        assert callable(check)
-        try:
-            check()
-        except Violation as violation:
-            self.fail(str(violation))
-
     # -- the clients
 
-    def _add_client(self) -> None:
-        self._clients += 1
-        number = self._clients
-        rng = random.Random(f"client {self.outcome.seed} {number}")
+    def _new_workload(self, number: int, rng: random.Random) -> Workload:
         credentials = CREDENTIALS[number % 3] if number % 3 < 2 else None
         tick = self.host.settings.tick_time_ms
         client = SimClient(
@@ -190,62 +152,29 @@ class Run:
             timeout_ms=tick * rng.choice((2, 4, 20)),
             auth=(credentials, digest_identity(credentials)) if credentials else None,
         )
-        workload = Workload(
-            client, self.loop, rng, self.oracle.model, depth=self._depth, pause=self._pause * rng.choice((0.5, 1, 4))
-        )
-        self.workloads.append(workload)
-        workload.start()
-
-    def _replace_client(self) -> None:
-        """One falls silent for good, another comes."""
-        alive = [workload for workload in self.workloads if not workload.client.stopped]
-        workload = self.rng.choice(alive)
-        workload.finish()
-        workload.client.stop()
-        self._add_client()
+        pause = self._pause * rng.choice((0.5, 1, 4))
+        return Workload(client, self.loop, rng, self.oracle.model, depth=self._depth, pause=pause)
 
     # -- the run
 
-    def execute(self) -> Outcome:
-        """Run it."""
-        loop = self.loop
-        outcome = self.outcome
-        gc_was_on = gc.isenabled()
-        gc.disable()
-        nodes_per_turn = snapshots.NODES_PER_TURN
-        try:
-            # Small enough that writes go on while a snapshot is taken.
-            vars(snapshots)["NODES_PER_TURN"] = self.rng.choice((1, 1, 3, nodes_per_turn))
-            self.host.boot()
-            for _ in range(self.rng.randrange(1, 5)):
-                self._add_client()
-            self.faults.start()
-            self._bounds()
-            self._run_for(self._seconds)
-            self._heal()
-        finally:
-            self.host.kill(power=True)
-            self.loop.world.die()
-            self.loop.close()
-            vars(snapshots)["NODES_PER_TURN"] = nodes_per_turn
-            if gc_was_on:
-                gc.enable()
-            # The server freezes what it has loaded; here it must go with the run.
-            gc.unfreeze()
-        if outcome.failure is None and loop.errors:
-            outcome.failure = loop.errors[0]
-        outcome.seconds = loop.now
-        outcome.writes = self.oracle.acked_writes
-        outcome.reads = self.oracle.reads
-        outcome.boots = self.host.boots
-        outcome.faults = self.faults.counts
-        return outcome
+    def _live(self) -> None:
+        self.host.boot()
+        for _ in range(self.rng.randrange(1, 5)):
+            self._add_client()
+        self.faults.start()
+        self._bounds()
+        self._run_for(self._seconds)
+        self._heal()
+
+    def _power_off(self) -> None:
+        self.host.kill(power=True)
+
+    @property
+    def _boots(self) -> int:
+        return self.host.boots
 
     def _run_for(self, seconds: float) -> None:
         self.loop.run_until(self.loop.now + seconds, self._failed)
-
-    def _failed(self) -> bool:
-        return self.outcome.failure is not None or bool(self.loop.errors)
 
     def _bounds(self) -> None:
         if self.host.serving:
