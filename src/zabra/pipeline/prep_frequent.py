@@ -20,7 +20,17 @@ from zabra import paths
 from zabra.consts import Mode, Perm
 from zabra.pipeline.request import Family, Plain, Proposal, Requester
 from zabra.sessions.tracker import Session
-from zabra.tree.node import DIGEST_VERSION, OPEN_ACL, Node
+from zabra.tree.node import (
+    CVERSION_MAX,
+    DIGEST_VERSION,
+    NEW_DIGEST_INPUT,
+    NEW_STAT,
+    OPEN_ACL,
+    PARENT,
+    PARENT_DIGEST_INPUT,
+    PARENT_KEPT,
+    Node,
+)
 
 if TYPE_CHECKING:
     from zabra.pipeline.prep import Prep
@@ -32,8 +42,6 @@ _ANY_VERSION: Final = b"\xff\xff\xff\xff"
 _PLAIN: Final = frozenset(
     {Mode.PERSISTENT, Mode.EPHEMERAL, Mode.PERSISTENT_SEQUENTIAL, Mode.EPHEMERAL_SEQUENTIAL},
 )
-#: Children ever created below one node, from which on the arithmetic of the counters has to think of wrapping.
-_CVERSION_MAX: Final = 0x3FFFFFFF
 
 _unpack_int = Struct(">i").unpack_from
 _pack_int = Struct(">i").pack
@@ -60,14 +68,11 @@ _NO_CHILDREN: Final = bytes(4)
 #: Digest input: czxid, mzxid, pzxid, ctime, mtime, version; cversion, aversion, ephemeralOwner.
 _pack_set_digest = Struct(">8sq8s8sqi16s").pack
 
-# A new node's numbers, the rest of which are zero.
-_pack_new_stat = Struct(">qqqq12xqi4xq").pack
-_pack_new_digest = Struct(">qqqqq12xq").pack
-# What stays of the parent's stat: czxid, mzxid; ctime, mtime, version; [cversion]; aversion, owner; length of the data;
-# [number of children]; then the stat and the rest of the digest input around the new numbers.
-_unpack_parent = Struct(">16s20s4x12s4si8x").unpack
-_pack_parent = Struct(">16s20si12s4siq").pack
-_pack_parent_digest = Struct(">q20si12s").pack
+_pack_new_stat = NEW_STAT.pack
+_pack_new_digest = NEW_DIGEST_INPUT.pack
+_unpack_parent = PARENT_KEPT.unpack
+_pack_parent = PARENT.pack
+_pack_parent_digest = PARENT_DIGEST_INPUT.pack
 
 
 def set_data_run(
@@ -227,7 +232,7 @@ def create_run(
                 stored = old.cversion
                 before = old.digest
                 crc_of_parent = crc32(text + (old.data or b"") + ids)
-            if not 0 <= stored < _CVERSION_MAX or (
+            if not 0 <= stored < CVERSION_MAX or (
                 acl_of_parent is not OPEN_ACL
                 and not prep.access.permits(acl_of_parent, Perm.CREATE, conn.identities, path, acl)
             ):

@@ -26,6 +26,18 @@ from zabra.wire.records_data import Acl
 STAT: Final = Struct(">qqqqiiiqiiq")
 PERSISTED: Final = Struct(">qqqqiiiqq")
 DIGEST_INPUT: Final = Struct(">qqqqqiiiq")
+#: Of a new node without a ttl, stat and digest input without what is zero: czxid, mzxid, ctime, mtime, owner,
+#: dataLength, pzxid; czxid, mzxid, pzxid, ctime, mtime, owner.
+NEW_STAT: Final = Struct(">qqqq12xqi4xq")
+NEW_DIGEST_INPUT: Final = Struct(">qqqqq12xq")
+#: A parent's stat around what another child changes: czxid and mzxid; ctime, mtime and version; cversion; aversion and
+#: owner; dataLength; numChildren; pzxid. To read it without cversion and pzxid; and the digest input behind czxid and
+#: mzxid, if the owner is shown as it is stored.
+PARENT: Final = Struct(">16s20si12s4siq")
+PARENT_KEPT: Final = Struct(">16s20s4x12s4si8x")
+PARENT_DIGEST_INPUT: Final = Struct(">q20si12s")
+#: Children ever created below one node, from which on the arithmetic of the counters has to think of wrapping.
+CVERSION_MAX: Final = 0x3FFFFFFF
 
 OPEN_ACL: Final[Acl] = ((31, "world", "anyone"),)
 READ_ACL: Final[Acl] = ((1, "world", "anyone"),)

@@ -12,7 +12,21 @@ from typing import Final
 from zlib import crc32
 
 from zabra.consts import Op
-from zabra.tree.node import DIGEST_INPUT, OPEN_ACL, STAT, after_child_change, after_set_data, new_node
+from zabra.tree.node import (
+    CVERSION_MAX,
+    DIGEST_INPUT,
+    NEW_DIGEST_INPUT,
+    NEW_STAT,
+    OPEN_ACL,
+    PARENT,
+    PARENT_DIGEST_INPUT,
+    PARENT_KEPT,
+    STAT,
+    Node,
+    after_child_change,
+    after_set_data,
+    new_node,
+)
 from zabra.tree.tree import DIGEST_LOG_INTERVAL, MASK64, DataTree
 from zabra.wire.records_data import Acl, encode_acl
 from zabra.wire.records_txn import CreateTxn
@@ -32,6 +46,11 @@ _TAIL_SIZE: Final = 5
 _unpack_stat = STAT.unpack
 _pack_stat = STAT.pack
 _pack_digest = DIGEST_INPUT.pack
+_pack_new_stat = NEW_STAT.pack
+_pack_new_digest = NEW_DIGEST_INPUT.pack
+_unpack_parent = PARENT_KEPT.unpack
+_pack_parent = PARENT.pack
+_pack_parent_digest = PARENT_DIGEST_INPUT.pack
 _DIGEST_SIZE: Final = 12
 
 
@@ -64,7 +83,7 @@ class FrequentTxns:
         node = tree.nodes.get(path)
         if type_ != 5:
             digest_at = size - self._digest_size
-            if node is not None or not self._create(payload, path, data, tail, digest_at):
+            if node is not None or not self._create(payload, path, data, tail, digest_at, zxid, time_ms):
                 return -1
             tree.applied(zxid)
             return digest_at
@@ -96,22 +115,62 @@ class FrequentTxns:
             tree.log_digest(zxid)
         return end
 
-    def _create(self, payload: bytes, path: bytes, data: bytes, tail: int, end: int) -> bool:
+    def _create(self, payload: bytes, path: bytes, data: bytes, tail: int, end: int, zxid: int, time_ms: int) -> bool:
         """Apply a create whose ACL list is at ``tail`` and whose digest is at ``end``; False: take it apart."""
         tree = self._tree
+        nodes = tree.nodes
         acl = self._acls.get(payload[tail : end - _TAIL_SIZE])
-        parent_path = path[: path.rfind(b"/")] or b"/"
-        parent = tree.nodes.get(parent_path)
+        slash = path.rfind(b"/")
+        text = path[:slash]
+        parent = nodes.get(text or b"/")
         if acl is None or parent is None:
             return False
         ephemeral, cversion = _unpack_tail(payload, end - _TAIL_SIZE)
         if cversion == -1:
             return False
-        zxid, time_ms, _, _ = _unpack_head(payload)
-        owner = _unpack_long(payload)[0] if ephemeral else 0
-        new = new_node(path, data, acl, owner, tree.owners.shown(owner) if owner else 0, zxid, time_ms)
-        changed = after_child_change(parent, parent_path, cversion, zxid, 1)
-        tree.install_create(path, new, parent_path, changed, zxid)
+        watches = tree.watches
+        if (
+            ephemeral
+            or acl is not OPEN_ACL
+            or parent.owner
+            or not parent.cversion < cversion < CVERSION_MAX
+            or tree.dump is not None
+            or path in watches.data.by_path
+            or (text or b"/") in watches.child.by_path
+            or watches.data.recursive_count
+            or tree.quotas.active
+            or path.startswith(b"/zookeeper")
+        ):
+            owner = _unpack_long(payload)[0] if ephemeral else 0
+            new = new_node(path, data, acl, owner, tree.owners.shown(owner) if owner else 0, zxid, time_ms)
+            changed = after_child_change(parent, text or b"/", cversion, zxid, 1)
+            tree.install_create(path, new, text or b"/", changed, zxid)
+            return True
+        # new_node, after_child_change and install_create in one, with the parent changed where it is: see above.
+        size = len(data)
+        new = Node()
+        new.data = data
+        new.stat = _pack_new_stat(zxid, zxid, time_ms, time_ms, 0, size, zxid)
+        new.acl = acl
+        new.owner = 0
+        new.cversion = 0
+        new.children = None
+        new.mark = 0
+        added = new.digest = crc32(path + data + _pack_new_digest(zxid, zxid, zxid, time_ms, time_ms, 0))
+        ids, times, rest, length, count = _unpack_parent(parent.stat)
+        count += 1
+        parent.stat = _pack_parent(ids, times, 2 * cversion - count, rest, length, count, zxid)
+        parent.cversion = cversion
+        before = parent.digest
+        inputs = _pack_parent_digest(zxid, times, cversion, rest)
+        after = parent.digest = crc32(text + (parent.data or b"") + ids + inputs)
+        children = parent.children
+        if children is None:
+            children = parent.children = {}
+        children[path[slash + 1 :]] = None
+        nodes[path] = new
+        tree.digest = tree.digest + added + after - before & MASK64
+        tree.data_size += size + len(path)
         return True
 
     def learn(self, header: TxnHeader, body: TxnBody | None, digest: TxnDigest | None) -> None:

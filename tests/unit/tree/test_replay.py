@@ -102,6 +102,49 @@ def test_a_watched_node_tells_its_watchers() -> None:
     assert told == [(["watcher"], 3, b"/a", 2)]
 
 
+def test_who_watches_a_new_node_or_its_parent_is_told_of_a_create() -> None:
+    tree, _ = replay([entry(1, Op.CREATE, create(b"/a"))])
+    told: list[object] = []
+    tree.deliver = lambda watchers, event_type, path, zxid, acl: told.append((list(watchers), event_type, path, zxid))
+    frequent = FrequentTxns(tree)
+    frequent.learn(*decode_txn(entry(1, Op.CREATE, create(b"/a"))))
+    tree.watches.data.add(b"/a/new", "of the node", ONE_SHOT)
+    assert frequent.apply(entry(2, Op.CREATE, create(b"/a/new", cversion=1))) > 0
+    tree.watches.child.add(b"/a", "of the list", ONE_SHOT)
+    assert frequent.apply(entry(3, Op.CREATE, create(b"/a/other", cversion=2))) > 0
+    assert frequent.apply(entry(4, Op.CREATE, create(b"/a/last", cversion=3))) > 0
+    assert told == [(["of the node"], 1, b"/a/new", 2), (["of the list"], 4, b"/a", 3)]
+
+
+def test_a_dump_does_not_have_what_was_created_since() -> None:
+    first = entry(1, Op.CREATE, create(b"/a"))
+    tree, _ = replay([first])
+    frequent = FrequentTxns(tree)
+    frequent.learn(*decode_txn(first))
+    before = tree.nodes[b"/a"]
+    stat = before.stat
+    dump = Dump(tree, {})
+    assert frequent.apply(entry(2, Op.CREATE, create(b"/a/after", cversion=1))) > 0
+    pieces = []
+    while piece := dump.next_chunk(10):
+        pieces.append(piece)
+    assert b"/after" not in b"".join(pieces)
+    assert before.stat == stat, "the dump's"
+    assert tree.nodes[b"/a"].child_count == 1
+
+
+def test_a_quota_counts_what_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = entry(1, Op.CREATE, create(b"/a"))
+    tree, _ = replay([first])
+    frequent = FrequentTxns(tree)
+    frequent.learn(*decode_txn(first))
+    counted: list[tuple[bytes, int]] = []
+    monkeypatch.setattr(type(tree.quotas), "on_create", lambda self, tree, path, length: counted.append((path, length)))
+    tree.quotas.active = True
+    assert frequent.apply(entry(2, Op.CREATE, create(b"/a/b", cversion=1))) > 0
+    assert counted == [(b"/a/b", 1)]
+
+
 def test_a_dump_has_what_was_there_when_it_began() -> None:
     payloads = [entry(1, Op.CREATE, create(b"/a")), entry(2, Op.SET_DATA, SetDataTxn(b"/a", b"before", 1))]
     tree, _ = replay(payloads)
@@ -125,7 +168,7 @@ def test_a_quota_counts_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counted == [-4]
 
 
-PATHS = st.sampled_from([b"/a", b"/b", b"/a/c", b"/a/c/d", b"/missing/x"])
+PATHS = st.sampled_from([b"/a", b"/b", b"/a/c", b"/a/c/d", b"/missing/x", b"/zookeeper/q"])
 DATA = st.sampled_from([None, b"", b"some data"])
 BODIES = st.one_of(
     st.builds(
