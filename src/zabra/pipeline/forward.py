@@ -165,40 +165,10 @@ class ForwardingPipeline:
         self._turns.append((self._turn_started, self._forwarded))
         self._send(data)
 
-    def set_data_run(
+    def frequent_run(
         self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
     ) -> tuple[int, int, int]:
-        """Forward the setDatas from ``pos`` on."""
-        session_id = session.id
-        queue = self._queues.get(session_id)
-        if queue is None or queue.identities is not conn.identities:
-            queue = self._queue(conn, session_id)
-        out = self._out
-        auth_info = queue.auth_info
-        size_of_chunk = len(chunk)
-        count = xid = 0
-        while pos < until:
-            length, xid, op, path_length = _unpack_head(chunk, pos)
-            start = pos + 16
-            stop = start + path_length
-            end = pos + 4 + length
-            if op != 5 or not start < stop <= end - 8 or end > size_of_chunk or length > limit:
-                break
-            size = _unpack_int(chunk, stop)[0]
-            if size < 0 or stop + 8 + size > end:
-                break
-            # What a client sends behind the length is what a packet has behind the session.
-            out.append(_pack_start(_REQUEST, -1, length + 8, session_id) + chunk[pos + 4 : end] + auth_info)
-            queue.append((xid, conn, 5, None))
-            count += 1
-            pos = end
-        self._forwarded += count
-        return pos, count, xid
-
-    def create_run(
-        self, conn: Requester, session: Session, chunk: bytes, pos: int, until: int, limit: int
-    ) -> tuple[int, int, int]:
-        """The same for the creates, or the create2s, with an ACL list that came before."""
+        """Forward the setDatas, or the creates or create2s with an ACL list that came before, that stand in a row."""
         session_id = session.id
         queue = self._queues.get(session_id)
         if queue is None or queue.identities is not conn.identities:
@@ -207,6 +177,8 @@ class ForwardingPipeline:
         auth_info = queue.auth_info
         known_acls = self._acls
         kind = _unpack_int(chunk, pos + 8)[0]
+        # Behind path and data: a version; or at least an empty list and the flags.
+        least = 8 if kind == 5 else 12
         size_of_chunk = len(chunk)
         count = xid = 0
         while pos < until:
@@ -214,17 +186,21 @@ class ForwardingPipeline:
             start = pos + 16
             stop = start + path_length
             end = pos + 4 + length
-            if op != kind or not start < stop <= end - 12 or end > size_of_chunk or length > limit:
+            if op != kind or not start < stop <= end - least or end > size_of_chunk or length > limit:
                 break
             size = _unpack_int(chunk, stop)[0]
-            if size < 0 or chunk[stop + 4 + size : end - 4] not in known_acls:
+            behind = stop + 4 + size
+            if size < 0 or (behind + 4 > end if kind == 5 else chunk[behind : end - 4] not in known_acls):
                 break
+            # What a client sends behind the length is what a packet has behind the session.
             out.append(_pack_start(_REQUEST, -1, length + 8, session_id) + chunk[pos + 4 : end] + auth_info)
             queue.append((xid, conn, kind, None))
             count += 1
             pos = end
         self._forwarded += count
         return pos, count, xid
+
+    set_data_run = create_run = frequent_run
 
     def submit(self, conn: Requester, session: Session, xid: int, op: int, frame: bytes) -> None:
         """Forward any other write. Raises MarshallingError."""
