@@ -53,6 +53,7 @@ class Standalone:
         settings = server.settings
         tree = server.tree
         persist = self._persist = Persist(
+            settings,
             server.db.writer,
             server.new_worker("log"),
             server.new_worker("fill"),
@@ -61,20 +62,9 @@ class Standalone:
             self._commit,
             server.fatal,
             server.stats,
-            flush_delay_ms=settings.flush_delay_ms,
-            max_write_queue_poll_ms=settings.max_write_queue_poll_ms,
-            max_batch_size=settings.max_batch_size,
-            sync_warning_ms=settings.fsync_warning_threshold_ms,
         )
-        prep = Prep(
-            tree,
-            server.rights,
-            persist.propose,
-            enforce_quota=settings.enforce_quota,
-            close_session_paths=settings.close_session_txn_enabled,
-            reconfig_enabled=settings.reconfig_enabled,
-            limit=settings.jute_max_buffer + settings.jute_max_buffer_extra,
-        )
+        limit = settings.jute_max_buffer + settings.jute_max_buffer_extra
+        prep = Prep(settings, tree, server.rights, persist.propose, limit=limit)
         sessions = self._sessions
         server.pipeline = self._pipeline = LocalPipeline(
             prep, persist, Commit(tree, prep.pending, sessions), sessions, server.runtime.clock

@@ -72,7 +72,9 @@ class LeaderRig(Rig):
         self.history: list[Entry] = []
         self.tree.last_zxid = BEGIN
         self.outbox = Outbox()
-        self.prep = Prep(self.tree, self.rights, self.outbox.propose, limit=self.settings.jute_max_buffer * 2)
+        self.prep = Prep(
+            self.settings, self.tree, self.rights, self.outbox.propose, limit=self.settings.jute_max_buffer * 2
+        )
         commit = Commit(self.tree, self.prep.pending, self.sessions)
         self.pipeline = LocalPipeline(self.prep, self.outbox, commit, self.sessions, self.clock)
         self._parts = (self.pipeline, *self._parts[1:])

@@ -379,6 +379,7 @@ class Rig:
             self.scheduler,
         )
         self.persist = Persist(
+            settings,
             self.log,  # type: ignore[arg-type]
             self.worker,
             self.worker,
@@ -387,19 +388,8 @@ class Rig:
             self.hub.commit_turn,
             lambda what, error: self.fatal.append(what),
             stats,
-            flush_delay_ms=settings.flush_delay_ms,
-            max_write_queue_poll_ms=settings.max_write_queue_poll_ms,
-            max_batch_size=settings.max_batch_size,
         )
-        self.prep = Prep(
-            self.tree,
-            rights,
-            self.persist.propose,
-            enforce_quota=settings.enforce_quota,
-            close_session_paths=settings.close_session_txn_enabled,
-            reconfig_enabled=settings.reconfig_enabled,
-            limit=settings.jute_max_buffer * 2,
-        )
+        self.prep = Prep(settings, self.tree, rights, self.persist.propose, limit=settings.jute_max_buffer * 2)
         commit = Commit(self.tree, self.prep.pending, self.sessions)
         self.pipeline = LocalPipeline(self.prep, self.persist, commit, self.sessions, self.clock)
         attach = Attach(self.hub, ConnectionThrottle(settings, ZeroRandom(), 0))

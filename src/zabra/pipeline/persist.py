@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Generic, TypeVar
 
+from zabra.config.model import Settings
 from zabra.obs.stats import ServerStats
 from zabra.pipeline.ports import Scheduler
 from zabra.runtime.ports import Clock, Worker
@@ -35,6 +36,7 @@ class Persist(Generic[T]):
 
     def __init__(
         self,
+        settings: Settings,
         writer: LogWriter,
         worker: Worker,
         filler: Worker,
@@ -43,17 +45,12 @@ class Persist(Generic[T]):
         commit: Callable[[list[T], float], None],
         fatal: Callable[[str, BaseException], None],
         stats: ServerStats,
-        *,
-        flush_delay_ms: int = 0,
-        max_write_queue_poll_ms: int = 0,
-        max_batch_size: int = 1000,
-        sync_warning_ms: int = 1000,
     ) -> None:
         """``commit(writes, started)`` gets each durable batch and the monotonic second its first write came at.
 
         ``worker`` writes and syncs when the disk is slow, ``filler`` makes space ready ahead of the entries.
-        With a ``flush_delay_ms`` a batch waits until so long after the last one, or until nothing was added to it for
-        ``max_write_queue_poll_ms``, or until it has ``max_batch_size`` entries (``SyncRequestProcessor``).
+        With a flushDelay a batch waits until so long after the last one, or until nothing was added to it for
+        maxWriteQueuePollTime, or until it has maxBatchSize entries (``SyncRequestProcessor``).
         """
         self._writer = writer
         self._worker = worker
@@ -64,10 +61,10 @@ class Persist(Generic[T]):
         self._fatal = fatal
         self._stats = stats
         self._metrics = stats.metrics
-        self._flush_delay = flush_delay_ms / 1000
-        self._poll_max = max_write_queue_poll_ms / 1000
-        self._max_batch_size = max_batch_size
-        self._sync_warning = sync_warning_ms / 1000
+        self._flush_delay = settings.flush_delay_ms / 1000
+        self._poll_max = settings.max_write_queue_poll_ms / 1000
+        self._max_batch_size = settings.max_batch_size
+        self._sync_warning = settings.fsync_warning_threshold_ms / 1000
         self._extend = writer.extend
         #: Proposed, not yet given to the disk.
         self.batch: list[T] = []

@@ -17,6 +17,7 @@ from typing import Final
 
 from zabra import paths
 from zabra.auth.rights import Rights
+from zabra.config.model import Settings
 from zabra.consts import Op, Perm
 from zabra.errors import Code, RequestError
 from zabra.pipeline import prep_frequent
@@ -77,13 +78,11 @@ class Prep:
 
     def __init__(
         self,
+        settings: Settings,
         tree: DataTree,
         access: Rights,
         propose: Propose,
         *,
-        enforce_quota: bool = False,
-        close_session_paths: bool = True,
-        reconfig_enabled: bool = False,
         reconfiguration: Reconfiguration | None = None,
         limit: int = 1 << 20,
     ) -> None:
@@ -94,10 +93,10 @@ class Prep:
         self.propose = propose
         self.zxid = tree.last_zxid
         self.now_ms = 0
-        self.enforce_quota = enforce_quota
+        self.enforce_quota = settings.enforce_quota
         self.digest_enabled = tree.digest_enabled
-        self._close_session_paths = close_session_paths
-        self.reconfig_enabled = reconfig_enabled
+        self._close_session_paths = settings.close_session_txn_enabled
+        self.reconfig_enabled = settings.reconfig_enabled
         self.reconfiguration = reconfiguration
         self._limit = limit
         self.acl_cache = AclCache()

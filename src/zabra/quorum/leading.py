@@ -248,8 +248,8 @@ class Leading:
     def _activate(self, text: bytes, designated: int | None, zxid: int | None) -> None:
         context = self._context
         moves = context.activate(context.membership.parse(text), designated, zxid, context.my_id)
-        if moves is not None and moves.designated is not None and moves.designated[0] != context.my_id:
-            _log.warning("the new membership wants server %d to lead", moves.designated[0])
+        if moves is not None and moves.designated is not None and moves.designated.leader != context.my_id:
+            _log.warning("the new membership wants server %d to lead", moves.designated.leader)
             self._designated = moves.designated
 
     # -- serving
@@ -264,12 +264,10 @@ class Leading:
         now_ms = int(self.established_at * 1000)
         sessions = SessionTracker(context.my_id, settings.tick_time_ms, now_ms, context.db.sessions)
         prep = Prep(
+            settings,
             tree,
             context.rights,
             self.propose,
-            enforce_quota=settings.enforce_quota,
-            close_session_paths=settings.close_session_txn_enabled,
-            reconfig_enabled=settings.reconfig_enabled,
             reconfiguration=Reconfiguration(
                 _Members(context.membership, self.core),
                 standalone_enabled=settings.standalone_enabled,

@@ -38,8 +38,8 @@ class RoleLog:
 
     def _new_persist(self) -> Persist[Entry]:
         context = self._context
-        settings = context.settings
         return Persist(
+            context.settings,
             context.db.writer,
             context.log_worker,
             context.fill_worker,
@@ -48,10 +48,6 @@ class RoleLog:
             self._durable,
             self._fail,
             context.stats,
-            flush_delay_ms=settings.flush_delay_ms,
-            max_write_queue_poll_ms=settings.max_write_queue_poll_ms,
-            max_batch_size=settings.max_batch_size,
-            sync_warning_ms=settings.fsync_warning_threshold_ms,
         )
 
     def _durable(self, entries: list[Entry], _: float) -> None:

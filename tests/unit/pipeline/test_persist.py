@@ -17,6 +17,7 @@ from rig import (
     watch_body,
 )
 
+from zabra.config.model import Settings
 from zabra.consts import Op
 from zabra.obs.metrics import Metrics
 from zabra.obs.stats import ServerStats
@@ -36,6 +37,7 @@ class Bench:
         self.fatal: list[BaseException] = []
         self.stats = ServerStats(Metrics())
         self.persist = Persist(
+            Settings(data_dir="/data", **more),
             self.log,  # type: ignore[arg-type]
             self.worker,
             self.filler,
@@ -44,7 +46,6 @@ class Bench:
             lambda writes, started: self.committed.append(([write.zxid for write in writes], started)),  # type: ignore[union-attr]
             lambda what, error: self.fatal.append(error),
             self.stats,
-            **more,
         )
 
     def propose(self, *zxids: int) -> None:
@@ -92,7 +93,7 @@ def test_several_wait_for_the_batch_on_its_way() -> None:
 
 
 def test_several_wait_for_the_flush_delay() -> None:
-    bench = Bench(flush_delay_ms=20, max_batch_size=3)
+    bench = Bench(flush_delay_ms=20, max_write_queue_poll_ms=0, max_batch_size=3)
     bench.write_all(1, 2)
     assert bench.log.durable == []
     bench.write_all(3, 4)
@@ -306,7 +307,7 @@ def test_space_is_made_ready_beside_the_loop(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_slow_syncs_are_counted_and_said(caplog: pytest.LogCaptureFixture) -> None:
     """fsync.warningthresholdms."""
-    bench = Bench(0.5, sync_warning_ms=400)
+    bench = Bench(0.5, fsync_warning_threshold_ms=400)
     bench.propose(1)
     bench.scheduler.run()
     assert bench.stats.fsync_threshold_exceed_count == 1

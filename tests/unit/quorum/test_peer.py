@@ -10,7 +10,6 @@ from ensemble_rig import (
     INIT_LIMIT,
     SYNC_LIMIT,
     TICK_S,
-    Ensemble,
     address_of,
     line_of,
 )
@@ -22,20 +21,6 @@ from zabra.sim.loop import Process
 from zabra.wire.primitives import pack_buffer
 from zabra.zxid import epoch_of
 from zabra.zxid import make_zxid as z
-
-
-@pytest.fixture
-def made():
-    """Ensembles made by a test."""
-    ensembles = []
-
-    def make(*args, **settings):
-        ensembles.append(Ensemble(*args, **settings))
-        return ensembles[-1]
-
-    yield make
-    for ensemble in ensembles:
-        ensemble.close()
 
 
 @pytest.fixture

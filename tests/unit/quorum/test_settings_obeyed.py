@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from ensemble_rig import QUORUM_PORT, TICK_S, Ensemble
+from ensemble_rig import QUORUM_PORT, TICK_S
 from rig import create_body, set_body
 
 from zabra.config.model import Settings
@@ -14,20 +14,6 @@ from zabra.quorum.options import leader_options, master_options
 from zabra.sim.disk import ProcessDisk
 from zabra.sim.loop import Process
 from zabra.zab.election import Intervals
-
-
-@pytest.fixture
-def made():
-    """Ensembles made by a test."""
-    ensembles = []
-
-    def make(*args, **settings):
-        ensembles.append(Ensemble(*args, **settings))
-        return ensembles[-1]
-
-    yield make
-    for ensemble in ensembles:
-        ensemble.close()
 
 
 def test_election_connections(made):
